@@ -1,0 +1,1 @@
+"""Arrays in, numbers out: estimators, intervals, laws and tests, with numpy and scipy alone."""

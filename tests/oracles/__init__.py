@@ -1,0 +1,1 @@
+"""Slow reference code that shares nothing with the package: enumeration, fractions, textbook formulas."""
