@@ -1,0 +1,1 @@
+"""What the default study starts from: conversations, and the small pretrained models the package ships."""

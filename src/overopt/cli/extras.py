@@ -1,0 +1,16 @@
+"""Say which extra is missing before anything is imported from it."""
+
+from importlib.util import find_spec
+
+from overopt.errors import MissingExtraError
+
+MODELS = ("torch", "transformers", "tokenizers", "safetensors", "chitchat_dataset", "vaderSentiment")
+
+
+def require_models(what: str) -> None:
+    """Refuse to start ``what`` when a package of the extra ``models`` is absent."""
+    missing = [name for name in MODELS if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"{what} needs {', '.join(missing)}, not installed here; run: pip install 'overopt[models]'"
+        )

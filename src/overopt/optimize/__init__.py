@@ -1,0 +1,1 @@
+"""Pressure against a score."""

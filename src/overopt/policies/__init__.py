@@ -1,0 +1,1 @@
+"""Load a policy, sample from it, and measure what it sampled."""

@@ -1,0 +1,1 @@
+"""Stored tables: what columns they have, and reading and writing them whole."""

@@ -1,0 +1,100 @@
+"""The tables of a study, one Parquet file each, with their columns, their version and their settings inside.
+
+Everything that is reported can be computed from these tables; none of it needs torch.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from overopt.errors import DataError
+
+Kind = Literal["prompts", "preferences", "samples", "pair_scores", "scores", "rl_steps"]
+VERSION = 1
+
+_RECORD: dict[str, Any] = {
+    "prompt_id": pl.Int64,
+    "sample_id": pl.Int64,
+    "prompt": pl.String,
+    "completion": pl.String,
+    "token_ids": pl.List(pl.Int32),
+    "length": pl.Int64,
+    "finished": pl.Boolean,
+    "policy_logprob": pl.Float64,
+    "reference_logprob": pl.Float64,
+    "kl": pl.Float64,
+    "entropy": pl.Float64,
+}
+_GOLD: dict[str, Any] = {
+    "gold": pl.Float64,
+    "valence": pl.Float64,
+    "relevance": pl.Float64,
+    "repetition": pl.Float64,
+    "length_part": pl.Float64,
+    "question": pl.Float64,
+}
+GOLD_PARTS = {"valence": "valence", "relevance": "relevance", "repetition": "repetition", "length": "length_part",
+              "question": "question"}
+"""Part of the rubric → its column (``length`` is the number of tokens)."""
+
+COLUMNS: dict[Kind, dict[str, Any]] = {
+    # Prompts by use: "preference" (pairs and RL training) and "evaluation" (best-of-n and RL measurements).
+    "prompts": {"prompt_id": pl.Int64, "split": pl.String, "conversation": pl.String, "prompt": pl.String},
+    # TRL's standard preference format, with where the label came from.
+    "preferences": {
+        "pair_id": pl.Int64,
+        "prompt": pl.String,
+        "chosen": pl.String,
+        "rejected": pl.String,
+        "gold_chosen": pl.Float64,
+        "gold_rejected": pl.Float64,
+        "margin": pl.Float64,
+        "held_out": pl.Boolean,
+        "label_source": pl.String,
+        "flipped": pl.Boolean,
+    },
+    "samples": {**_RECORD, **_GOLD},
+    # RL samples are samples with the step they were drawn at and the score they were drawn against.
+    "rl_steps": {"step": pl.Int64, **_RECORD, "proxy": pl.Float64, **_GOLD},
+    "scores": {"prompt_id": pl.Int64, "sample_id": pl.Int64, "proxy": pl.Float64},
+    "pair_scores": {"pair_id": pl.Int64, "score_chosen": pl.Float64, "score_rejected": pl.Float64},
+}
+
+
+def write_table(frame: pl.DataFrame, path: Path, kind: Kind, settings: Mapping[str, Any]) -> None:
+    """Write a table with its kind, version and settings (sampler, model, seed …) inside the file."""
+    metadata = {"overopt": json.dumps({"kind": kind, "version": VERSION, "settings": dict(settings)}, sort_keys=True)}
+    frame.select(COLUMNS[kind]).cast(COLUMNS[kind]).write_parquet(path, metadata=metadata, statistics=False)
+
+
+def read_table(path: Path, kind: Kind) -> pl.DataFrame:
+    """A table of that kind.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged, or is another kind or version of table.
+    """
+    settings_of(path, kind)
+    return pl.read_parquet(path)
+
+
+def settings_of(path: Path, kind: Kind) -> dict[str, Any]:
+    """The settings stored inside a table, after checking what it is."""
+    try:
+        header = json.loads(pl.read_parquet_metadata(path)["overopt"])
+        names = pl.read_parquet_schema(path)
+    except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{path} is not a table of a study: {error}") from error
+    if (header["kind"], header["version"]) != (kind, VERSION):
+        raise DataError(
+            f"{path} holds {header['kind']} of version {header['version']}; expected {kind} of version {VERSION}"
+        )
+    missing = [name for name in COLUMNS[kind] if name not in names]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}")
+    settings: dict[str, Any] = header["settings"]
+    return settings

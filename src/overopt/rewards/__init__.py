@@ -1,0 +1,1 @@
+"""Scorers: the gold rubric and reward-model checkpoints."""

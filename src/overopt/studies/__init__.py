@@ -1,0 +1,1 @@
+"""Functions that return a study: the stages of an experiment with every setting resolved."""

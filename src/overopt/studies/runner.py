@@ -1,0 +1,150 @@
+"""Run a study into a folder: stages, then tables and models, then numbers, then the report.
+
+The folder holds ``study.json``, ``store/`` (every finished stage under its key), ``tables/``, ``models/``,
+``results.json`` and ``report.html``. Running again with the same settings makes only what is missing.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from overopt import __version__
+from overopt.errors import StorageError
+from overopt.measure.study import measure_study, read_header
+from overopt.reports.page import write_report
+from overopt.studies.study import Output, Study
+from overopt.workflow import Event, Store, plan, run
+
+PACKAGES = ("numpy", "scipy", "polars", "torch", "transformers", "tokenizers", "altair", "chitchat-dataset",
+            "vaderSentiment")
+
+
+def run_study(
+    study: Study, folder: Path, *, workers: int, events: Callable[[Event], None] = lambda event: None
+) -> dict[str, Any]:
+    """Make everything of ``study`` in ``folder`` and return what ``results.json`` holds.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written to, or holds another study or other settings.
+    StageError
+        If stages failed; the results of the others stay and are used next time.
+    """
+    started = time.perf_counter()
+    claim_folder(study, folder)
+    store = Store(folder / "store")
+    stages = study.stages()
+    run(stages, store, workers=workers, events=events)
+    _export(study.tables, folder / "tables", store)
+    _export(study.models, folder / "models", store)
+    results = measure_study(folder)
+    results["versions"] = installed_versions()
+    results["timings"] = {
+        "wall_s": round(time.perf_counter() - started, 3),
+        "workers": workers,
+        "stages": [_timing(store.manifest(stage)) for stage in plan(stages)],
+    }
+    write_json(folder / "results.json", results)
+    write_report(results, folder / "report.html")
+    return results
+
+
+def report_study(folder: Path) -> dict[str, Any]:
+    """Compute ``results.json`` anew from the tables of a finished study and rewrite its report; needs no torch.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no finished study or a table is damaged.
+    """
+    results = measure_study(folder)
+    path = folder / "results.json"
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    results["versions"] = earlier.get("versions", installed_versions())
+    results["timings"] = earlier.get("timings", {"wall_s": None, "workers": None, "stages": []})
+    write_json(path, results)
+    write_report(results, folder / "report.html")
+    return results
+
+
+def claim_folder(study: Study, folder: Path) -> None:
+    """Make the folder this study's own, or refuse: results of two studies are never mixed."""
+    header = json.loads(json.dumps(study.header()))
+    path = folder / "study.json"
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise StorageError(f"{folder} is a file; --out takes a folder")
+        if not path.exists():
+            if folder.exists() and any(folder.iterdir()):
+                raise StorageError(f"{folder} is not empty and holds no study; choose a new folder")
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(path, header)
+            return
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"cannot write to {folder}: {error.strerror or error}") from error
+    found = read_header(folder)
+    if found != header:
+        changed = ", ".join(_differences(found, header))
+        raise StorageError(f"{folder} holds another study ({changed}); choose another folder with --out")
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    found = {"overopt": __version__, "python": python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _export(outputs: Any, root: Path, store: Store) -> None:
+    """Copy results out of the store, so that they can be used, moved and changed without touching it."""
+    temporary = root.with_name(f".{root.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    for name, output in outputs.items():
+        assert isinstance(output, Output)
+        source, target = store.path(output.stage) / output.name, temporary / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copyfile(source, target)
+    shutil.rmtree(root, ignore_errors=True)
+    if temporary.exists():
+        temporary.replace(root)
+
+
+def _timing(manifest: dict[str, Any]) -> dict[str, Any]:
+    made = manifest["provenance"]
+    return {
+        "label": manifest["label"],
+        "name": manifest["name"],
+        "seconds": round(made["wall_s"], 3),
+        "peak_memory_mb": made["peak_memory_mb"],
+    }
+
+
+def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+    """Names of the settings in which two headers differ, at most three, with both values."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
+        return [line for name in names for line in _differences(found.get(name), wanted.get(name), f"{path}.{name}")][:3]
+    return [f"{path.removeprefix('.').removeprefix('settings.')} is {found}, not {wanted}"]

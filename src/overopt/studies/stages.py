@@ -1,0 +1,327 @@
+"""The stage functions of the studies: each reads tables and models, and writes tables and models.
+
+A shipped model enters a key by the hash of its files, so that other weights are other stages. Torch runs on one thread
+in each stage: stages run side by side, and results do not depend on how many do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from overopt.assets.catalog import PROMPT_TOKENS, base_model, fingerprint, model_path
+from overopt.assets.chitchat import exchanges, load_conversations
+from overopt.errors import DataError
+from overopt.optimize.policy_gradient import PolicyGradientConfig, optimize_policy
+from overopt.policies.logprobs import join_tokens, reply_statistics
+from overopt.policies.models import load_policy
+from overopt.policies.sampler import Reply, SamplerConfig, sample
+from overopt.records.tables import GOLD_PARTS, read_table, settings_of, write_table
+from overopt.rewards.checkpoint import RewardModel
+from overopt.rewards.rubric import GoldRubric
+from overopt.seeding import stream, stream_seed
+from overopt.training.language_model import fit_prompts
+from overopt.training.reward_model import RewardTrainingConfig, save_reward_model, train_reward_model
+from overopt.workflow import StageContext, stage_function
+
+MODEL_FOLDER = "model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShippedModel:
+    """A pretrained model of the package, named so that a change of its files is seen."""
+
+    width: int
+    files: str
+    """Hash of the model's files."""
+
+    @classmethod
+    def of(cls, width: int) -> "ShippedModel":
+        """The model of that width as it is shipped now."""
+        return cls(width=width, files=fingerprint(width))
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return model_path(self.width)
+
+
+@stage_function(name="chitchat.prompts", version=1, title="prompts")
+def choose_prompts(
+    ctx: StageContext, *, policy: ShippedModel, preference_prompts: int, evaluation_prompts: int, seed: int
+) -> None:
+    """Draw prompts of both splits, one from each evaluation conversation, cut to the policy's prompt length."""
+    _, tokenizer = load_policy(policy.path)
+    conversations = load_conversations()
+    frames = []
+    for split, wanted in (("preference", preference_prompts), ("evaluation", evaluation_prompts)):
+        rows = exchanges(conversations, split).rows  # type: ignore[arg-type]
+        order = stream(seed, "prompts", split).permutation(len(rows))
+        chosen = [rows[index] for index in order]
+        if split == "evaluation":
+            # Prompts are the independent units of every interval: no two share a conversation.
+            chosen = list({row.conversation: row for row in reversed(chosen)}.values())
+        if len(chosen) < wanted:
+            raise DataError(f"the {split} split has {len(chosen)} prompts to draw from; {wanted} were asked for")
+        chosen = chosen[:wanted]
+        texts = fit_prompts(tokenizer, [row.prompt for row in chosen], PROMPT_TOKENS)
+        frames.append(
+            pl.DataFrame({"split": split, "conversation": [row.conversation for row in chosen], "prompt": texts})
+        )
+    table = pl.concat(frames).with_row_index("prompt_id")
+    write_table(table, ctx.out / "prompts.parquet", "prompts", {"seed": seed, "prompt_tokens": PROMPT_TOKENS})
+
+
+@stage_function(name="chitchat.preferences", version=1, title="gold-labelled pairs")
+def label_pairs(
+    ctx: StageContext, *, prompts: Path, policy: ShippedModel, sampler: SamplerConfig, held_out: int, seed: int
+) -> None:
+    """Two replies of the policy to each preference prompt, ordered by gold; equal golds are dropped and counted.
+
+    ``held_out`` pairs at the end are never trained on. Labels are the sign of the gold difference, as in Gao et al.
+    """
+    torch.set_num_threads(1)
+    model, tokenizer = load_policy(policy.path)
+    rows = read_table(prompts / "prompts.parquet", "prompts").filter(pl.col("split") == "preference")
+    texts = rows["prompt"].to_list()
+    replies = sample(
+        model,
+        tokenizer,
+        texts,
+        per_prompt=2,
+        config=sampler,
+        seed=stream_seed(seed, "pairs"),
+        progress=ctx.progress,
+    )
+    gold = GoldRubric().score([texts[reply.prompt] for reply in replies], [reply.text for reply in replies])
+    first, second = gold[0::2], gold[1::2]
+    firsts, seconds = [r.text for r in replies[0::2]], [r.text for r in replies[1::2]]
+    is_first = first > second
+    table = pl.DataFrame(
+        {
+            "pair_id": rows["prompt_id"],
+            "prompt": texts,
+            "chosen": [a if wins else b for a, b, wins in zip(firsts, seconds, is_first, strict=True)],
+            "rejected": [b if wins else a for a, b, wins in zip(firsts, seconds, is_first, strict=True)],
+            "gold_chosen": np.maximum(first, second),
+            "gold_rejected": np.minimum(first, second),
+            "margin": np.abs(first - second),
+            "held_out": np.arange(len(texts)) >= len(texts) - held_out,
+            "label_source": GoldRubric.name,
+            "flipped": False,
+        }
+    )
+    decided = table.filter(pl.col("margin") > 0)
+    settings = {
+        "seed": seed,
+        "sampler": asdict(sampler),
+        "policy": policy.path.name,
+        "policy_files": policy.files,
+        "comparisons": len(table),
+        "gold_ties": len(table) - len(decided),
+    }
+    write_table(decided, ctx.out / "preferences.parquet", "preferences", settings)
+
+
+@stage_function(name="chitchat.proxy", version=1, title="proxy")
+def train_proxy(
+    ctx: StageContext,
+    *,
+    preferences: Path,
+    base: ShippedModel,
+    pairs: int,
+    config: RewardTrainingConfig,
+    seed: int,
+) -> None:
+    """A proxy trained on the first ``pairs`` pairs, and its scores of the held-out ones."""
+    torch.set_num_threads(1)
+    table = read_table(preferences / "preferences.parquet", "preferences")
+    train = table.filter(~pl.col("held_out"))
+    if len(train) < pairs:
+        raise DataError(f"{pairs} training pairs were asked for, but gold decided only {len(train)}")
+    train = train.head(pairs)
+    proxy = train_reward_model(
+        base.path,
+        train["prompt"].to_list(),
+        train["chosen"].to_list(),
+        train["rejected"].to_list(),
+        config=config,
+        seed=stream_seed(seed, "proxy", base.width, pairs),
+        progress=ctx.progress,
+    )
+    save_reward_model(proxy, ctx.out / MODEL_FOLDER)
+    # What is scored is what was saved and what others will load.
+    proxy = RewardModel.load(ctx.out / MODEL_FOLDER)
+    held_out = table.filter("held_out")
+    prompts = held_out["prompt"].to_list()
+    scores = {
+        "pair_id": held_out["pair_id"],
+        "score_chosen": proxy.score(prompts, held_out["chosen"].to_list()),
+        "score_rejected": proxy.score(prompts, held_out["rejected"].to_list()),
+    }
+    settings = {
+        "width": base.width,
+        "base": base.path.name,
+        "base_files": base.files,
+        "parameters": sum(p.numel() for p in proxy.model.parameters()),
+        "pairs": pairs,
+        "seed": seed,
+        "training": asdict(config),
+    }
+    write_table(pl.DataFrame(scores), ctx.out / "pair_scores.parquet", "pair_scores", settings)
+
+
+@stage_function(name="chitchat.pool", version=1, title="best-of-n pool")
+def draw_pool(
+    ctx: StageContext, *, prompts: Path, policy: ShippedModel, sampler: SamplerConfig, per_prompt: int, seed: int
+) -> None:
+    """Many replies of the base policy to each evaluation prompt, with their gold."""
+    torch.set_num_threads(1)
+    model, tokenizer = load_policy(policy.path)
+    rows = read_table(prompts / "prompts.parquet", "prompts").filter(pl.col("split") == "evaluation")
+    texts = rows["prompt"].to_list()
+    replies = sample(
+        model,
+        tokenizer,
+        texts,
+        per_prompt=per_prompt,
+        config=sampler,
+        seed=stream_seed(seed, "pool"),
+        progress=ctx.progress,
+    )
+    logprob = np.array([reply.logprob for reply in replies])
+    table = _sample_table(
+        replies, rows["prompt_id"].to_list(), texts, policy_logprob=logprob, reference_logprob=logprob,
+        kl=np.zeros(len(replies)), entropy=np.array([reply.entropy for reply in replies]),
+    )  # fmt: skip
+    settings = {
+        "seed": seed,
+        "sampler": {**asdict(sampler), "top_p": 1.0, "top_k": 0},
+        "engine": "overopt.policies.sampler",
+        "dtype": "float32",
+        "policy": policy.path.name,
+        "policy_files": policy.files,
+        "policy_parameters": base_model(policy.width).parameters,
+        "policy_held_out_nats_per_token": base_model(policy.width).reply_loss,
+    }
+    write_table(table, ctx.out / "pool.parquet", "samples", settings)
+
+
+@stage_function(name="chitchat.scores", version=1, title="scores")
+def score_pool(ctx: StageContext, *, pool: Path, proxy: Path) -> None:
+    """A proxy's raw score of every reply of the pool."""
+    torch.set_num_threads(1)
+    table = pl.read_parquet(pool / "pool.parquet", columns=["prompt_id", "sample_id", "prompt", "completion"])
+    scorer = RewardModel.load(proxy / MODEL_FOLDER)
+    scores = scorer.score(table["prompt"].to_list(), table["completion"].to_list(), progress=ctx.progress)
+    write_table(table.with_columns(proxy=pl.Series(scores)), ctx.out / "scores.parquet", "scores", {})
+
+
+@stage_function(name="chitchat.rl", version=1, title="RL")
+def run_rl(
+    ctx: StageContext,
+    *,
+    prompts: Path,
+    proxy: Path,
+    policy: ShippedModel,
+    sampler: SamplerConfig,
+    config: PolicyGradientConfig,
+    replies_per_prompt: int,
+    seed: int,
+) -> None:
+    """Push the policy against the proxy; at each measurement, replies to every evaluation prompt are kept."""
+    torch.set_num_threads(1)
+    reference, tokenizer = load_policy(policy.path)
+    scorer = RewardModel.load(proxy / MODEL_FOLDER)
+    gold = GoldRubric()
+    table = read_table(prompts / "prompts.parquet", "prompts")
+    training = table.filter(pl.col("split") == "preference")["prompt"].to_list()
+    evaluation = table.filter(pl.col("split") == "evaluation")
+    texts, prompt_ids = evaluation["prompt"].to_list(), evaluation["prompt_id"].to_list()
+    prompt_tokens = tokenizer(texts, add_special_tokens=True)["input_ids"]
+    pair_scores = read_table(proxy / "pair_scores.parquet", "pair_scores")
+    base_scores = np.concatenate([pair_scores["score_chosen"].to_numpy(), pair_scores["score_rejected"].to_numpy()])
+    frames: list[pl.DataFrame] = []
+
+    def measure(step: int, model: Any) -> None:
+        replies = sample(
+            model, tokenizer, texts, per_prompt=replies_per_prompt, config=sampler,
+            seed=stream_seed(seed, "measure", step),
+        )  # fmt: skip
+        tokens = join_tokens(
+            [prompt_tokens[reply.prompt] for reply in replies],
+            [reply.token_ids for reply in replies],
+            pad=tokenizer.pad_token_id,
+        )
+        statistics = reply_statistics(model, reference, tokens, temperature=sampler.temperature)
+        measured = _sample_table(
+            replies, prompt_ids, texts, gold=gold,
+            **{name: getattr(statistics, name).numpy() for name in statistics.__slots__},
+        )  # fmt: skip
+        proxy_scores = scorer.score(measured["prompt"].to_list(), measured["completion"].to_list())
+        frames.append(measured.with_columns(proxy=pl.Series(proxy_scores), step=pl.lit(step)))
+
+    optimized, logs = optimize_policy(
+        reference,
+        tokenizer,
+        scorer,
+        training,
+        reward_scale=float(base_scores.std()) or 1.0,
+        config=config,
+        sampler=sampler,
+        seed=seed,
+        measure=measure,
+        progress=ctx.progress,
+    )
+    settings = {
+        **settings_of(proxy / "pair_scores.parquet", "pair_scores"),
+        "rl_seed": seed,
+        "rl": asdict(config),
+        "sampler": {**asdict(sampler), "top_p": 1.0, "top_k": 0},
+        "engine": "overopt.policies.sampler",
+        "dtype": "float32",
+        "reference": policy.path.name,
+        "reference_files": policy.files,
+    }
+    write_table(pl.concat(frames), ctx.out / "rl.parquet", "rl_steps", settings)
+    pl.DataFrame([asdict(log) for log in logs]).write_parquet(ctx.out / "training_log.parquet", statistics=False)
+    optimized.save_pretrained(ctx.out / MODEL_FOLDER)
+    tokenizer.save_pretrained(ctx.out / MODEL_FOLDER)
+
+
+def _sample_table(
+    replies: Sequence[Reply],
+    prompt_ids: Sequence[int],
+    prompts: Sequence[str],
+    *,
+    policy_logprob: np.ndarray,
+    reference_logprob: np.ndarray,
+    kl: np.ndarray,
+    entropy: np.ndarray,
+    gold: GoldRubric | None = None,
+) -> pl.DataFrame:
+    """A table of kind "samples": the replies, what was measured of them, and their gold with its parts."""
+    texts = [prompts[reply.prompt] for reply in replies]
+    completions = [reply.text for reply in replies]
+    rubric = (gold or GoldRubric()).score_parts(texts, completions)
+    return pl.DataFrame(
+        {
+            "prompt_id": [prompt_ids[reply.prompt] for reply in replies],
+            "sample_id": [reply.sample for reply in replies],
+            "prompt": texts,
+            "completion": completions,
+            "token_ids": [reply.token_ids for reply in replies],
+            "length": [len(reply.token_ids) for reply in replies],
+            "finished": [reply.finished for reply in replies],
+            "policy_logprob": policy_logprob,
+            "reference_logprob": reference_logprob,
+            "kl": kl,
+            "entropy": entropy,
+            "gold": rubric.total,
+            **{GOLD_PARTS[part]: values for part, values in rubric.parts.items()},
+        }
+    )

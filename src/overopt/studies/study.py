@@ -1,0 +1,110 @@
+"""A study: its settings, and the stages whose results are its tables and models."""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from overopt.errors import ConfigError
+from overopt.workflow import Stage
+
+SCHEMA = "overopt.study_settings/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file or folder of a stage's result."""
+
+    stage: Stage
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """Everything that is to be made; settings are resolved."""
+
+    name: str
+    preset: str
+    seed: int
+    settings: Mapping[str, Any]
+    """As JSON; a study can be rerun from them."""
+    tables: Mapping[str, Output]
+    """Path below ``tables/`` → Parquet file."""
+    models: Mapping[str, Output]
+    """Path below ``models/`` → model folder, ready for ``from_pretrained``."""
+
+    def header(self) -> dict[str, Any]:
+        """What ``study.json`` holds."""
+        return {
+            "schema": SCHEMA,
+            "study": self.name,
+            "preset": self.preset,
+            "seed": self.seed,
+            "settings": dict(self.settings),
+        }
+
+    def stages(self) -> list[Stage]:
+        """The stages that are asked for, each once."""
+        return list(dict.fromkeys(output.stage for output in (*self.tables.values(), *self.models.values())))
+
+
+C = TypeVar("C")
+
+
+def with_settings(config: C, assignments: Sequence[str]) -> C:
+    """``config`` with each "key=value" applied; a dot reaches into a nested configuration, values are JSON.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, a value has another type than the setting, or the configuration refuses it.
+    """
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator:
+            raise ConfigError(f"--set takes key=value; got {assignment!r}")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        config = _assigned(config, key.strip().split("."), value, key.strip())
+    return config
+
+
+def _assigned(config: Any, path: Sequence[str], value: Any, key: str) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    if path[0] not in fields:
+        raise ConfigError(f"there is no setting {key!r}; {type(config).__name__} has {', '.join(fields)}")
+    old = getattr(config, path[0])
+    if len(path) > 1:
+        if not dataclasses.is_dataclass(old):
+            raise ConfigError(f"there is no setting {key!r}: {path[0]!r} has no parts")
+        return dataclasses.replace(config, **{path[0]: _assigned(old, path[1:], value, key)})
+    if dataclasses.is_dataclass(old):
+        parts = ", ".join(f"{key}.{field.name}" for field in dataclasses.fields(old))
+        raise ConfigError(f"{key!r} is a group of settings; set one of {parts}")
+    return dataclasses.replace(config, **{path[0]: _converted(value, typing.get_type_hints(type(config))[path[0]], key)})
+
+
+def _converted(value: Any, expected: Any, key: str) -> Any:
+    """``value`` as the type of a setting: int, float, str, or a tuple of ints."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if expected is float and is_number:
+        return float(value)
+    if expected is int and isinstance(value, int) and is_number:
+        return value
+    if expected is str and isinstance(value, str):
+        return value
+    if expected == tuple[int, ...] and isinstance(value, list) and all(type(item) is int for item in value):
+        return tuple(value)
+    names = {int: "a whole number", float: "a number", str: "a text"}
+    wanted = names.get(expected, "a list of whole numbers such as [8,16]")
+    raise ConfigError(f"{key} takes {wanted}; got {json.dumps(value)}")
+
+
+def resolved(config: Any) -> dict[str, Any]:
+    """Settings as JSON values."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return values

@@ -1,0 +1,1 @@
+"""Fixed data in, checkpoint out: language-model pretraining and reward models."""

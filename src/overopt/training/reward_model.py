@@ -1,0 +1,123 @@
+"""Train a reward model on preference pairs with the Bradley-Terry loss.
+
+Axes: B pairs. The model is the pretrained network with its language-model head replaced by one linear output, saved so
+that ``AutoModelForSequenceClassification.from_pretrained`` loads it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from overopt.errors import ConfigError, DataError, NonFiniteError
+from overopt.rewards.checkpoint import RewardModel, encode_texts, right_padded
+from overopt.seeding import stream, stream_seed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardTrainingConfig:
+    """How a proxy learns."""
+
+    learning_rate: float = 1e-3
+    """Peak rate of AdamW; warm-up over 5 % of the steps, then linear to 0."""
+    epochs: int = 2
+    batch: int = 64
+    """Pairs a step (Gao et al. 2022, table 1)."""
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise ConfigError(f"reward_training.learning_rate must be above 0; got {self.learning_rate}")
+        if self.epochs < 1 or self.batch < 1:
+            raise ConfigError("reward_training.epochs and .batch must be at least 1")
+
+
+def bradley_terry_loss(reward_chosen_B: torch.Tensor, reward_rejected_B: torch.Tensor) -> torch.Tensor:
+    """Mean of -ln sigmoid(chosen - rejected), nats a pair; rewards are log-odds."""
+    return -F.logsigmoid(reward_chosen_B - reward_rejected_B).mean()
+
+
+def train_reward_model(
+    base: str | Path,
+    prompts: Sequence[str],
+    chosen: Sequence[str],
+    rejected: Sequence[str],
+    *,
+    config: RewardTrainingConfig,
+    seed: int,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> RewardModel:
+    """A proxy trained on the pairs, from the pretrained model in the folder ``base``.
+
+    The seed sets the head's first weights and the order of the pairs.
+
+    Raises
+    ------
+    DataError
+        If there is no pair, or a pair's sides are equal: such a pair says nothing.
+    NonFiniteError
+        Before the step, if a loss or the gradient is not finite.
+    """
+    if not prompts:
+        raise DataError("a reward model cannot be trained on 0 pairs")
+    if any(a == b for a, b in zip(chosen, rejected, strict=True)):
+        raise DataError("a pair has the same text on both sides; drop such pairs first")
+    torch.manual_seed(stream_seed(seed, "reward-model", "head"))
+    model = AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=1, dtype=torch.float32, attn_implementation="eager"
+    )
+    # Half of the rewards' unit would be noise if the head started at the usual random scale.
+    torch.nn.init.zeros_(model.score.weight)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    chosen_ids = encode_texts(tokenizer, prompts, chosen)
+    rejected_ids = encode_texts(tokenizer, prompts, rejected)
+
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+    )
+    batches = _batches(len(prompts), config, seed)
+    model.train()
+    for step, rows in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _schedule(step, len(batches))
+        ids_BT, mask_BT = right_padded(
+            [chosen_ids[row] for row in rows] + [rejected_ids[row] for row in rows], tokenizer.pad_token_id
+        )
+        with torch.autocast("cpu", torch.bfloat16):
+            reward_2B = model(input_ids=ids_BT, attention_mask=mask_BT).logits[:, 0]
+        loss = bradley_terry_loss(*reward_2B.float().chunk(2))
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            raise NonFiniteError(
+                f"the loss ({loss.item():.3g}) or gradient ({norm.item():.3g}) of reward-model step {step} is not "
+                f"finite; lower reward_training.learning_rate (it is {config.learning_rate})"
+            )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if progress is not None:
+            progress(step + 1, len(batches), "steps")
+    return RewardModel(model, tokenizer, name=Path(base).name)
+
+
+def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
+    """Weights as safetensors, configuration and tokenizer, in ``folder``."""
+    reward_model.model.save_pretrained(folder)
+    reward_model.tokenizer.save_pretrained(folder)
+
+
+def _batches(n_pairs: int, config: RewardTrainingConfig, seed: int) -> list[np.ndarray]:
+    rng = stream(seed, "reward-model", "order")
+    steps_per_epoch = max(1, n_pairs // config.batch)
+    return [
+        rows for _ in range(config.epochs) for rows in np.array_split(rng.permutation(n_pairs), steps_per_epoch)
+    ]
+
+
+def _schedule(step: int, steps: int) -> float:
+    warm_up = max(1, steps // 20)
+    return min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
