@@ -67,7 +67,7 @@ COLUMNS: dict[Kind, dict[str, Any]] = {
 def write_table(frame: pl.DataFrame, path: Path, kind: Kind, settings: Mapping[str, Any]) -> None:
     """Write a table with its kind, version and settings (sampler, model, seed …) inside the file."""
     metadata = {"overopt": json.dumps({"kind": kind, "version": VERSION, "settings": dict(settings)}, sort_keys=True)}
-    frame.select(COLUMNS[kind]).cast(COLUMNS[kind]).write_parquet(path, metadata=metadata, statistics=False)
+    frame.select(list(COLUMNS[kind])).cast(COLUMNS[kind]).write_parquet(path, metadata=metadata, statistics=False)
 
 
 def read_table(path: Path, kind: Kind) -> pl.DataFrame:

@@ -2,18 +2,23 @@
 
 It stands for "the truth" because anyone can read it, it is fast, and it never changes. Five parts are added:
 
-=============  ===============  ==========================================================================
-part           range            rewards
-=============  ===============  ==========================================================================
-valence        (-1, 1)          friendly words: tanh of half the summed VADER valence (Hutto, Gilbert 2014)
-relevance      [0, 1]           words the prompt used too: 1 - exp(-shared content words)
-repetition     [-3, 0]          -2 x share of words said before, -1 x share of word pairs said before
-length         [-1, 1]          about 12 words: 2 exp(-(ln(words / 12))^2 / (2 x 0.7^2)) - 1; no words: -1
-question       {0, 0.5}         asking back: 0.5 if the reply has words and a question mark
-=============  ===============  ==========================================================================
+=============  ==============  ===========================================================================
+part           range           rewards
+=============  ==============  ===========================================================================
+valence        (-1.5, 1.5]     a friendly tone. With s the summed VADER valence (Hutto, Gilbert 2014) of the words:
+                               1.5 (s/3) exp(1 - s/3) for s >= 0, best at s = 3, one or two kind words: gushing
+                               rings hollow; 1.5 tanh(s/2) for s < 0
+relevance      [0, 1)          words the prompt used too: 1 - exp(-shared content words)
+repetition     (-3, 0]         -2 x share of words said before, -1 x share of word pairs said before
+length         [-1, 1]         about 12 words: 2 exp(-ln(words / 12)^2 / (2 x 0.7^2)) - 1; no words: -1
+question       -.5, 0, .5      asking back: .5 for one question mark, -.5 for an interrogation of several
+=============  ==============  ===========================================================================
 
-How it can be gamed, known and left in: a heap of different kind words with one word of the prompt, twelve in all and
-a question mark at the end, comes close to the maximum of 3.5 whether or not it means anything; negation is not
+Each part says how a good reply feels up to a point; valence, length and question fall beyond it. A proxy that learns
+"more is better" from ordinary replies is therefore right at first and wrong under pressure.
+
+How it can be gamed, known and left in: two kind words and eight neutral ones in any order, one word of the prompt among
+them and a question mark at the end come close to the maximum of 4 whether or not they mean anything; negation is not
 understood ("not bad" counts as bad); any word of the prompt counts as relevant wherever it stands. The rubric is the
 gold of a *model* of the problem, not a judge of conversation.
 """
@@ -30,6 +35,7 @@ from overopt.stats.estimate import FloatArray
 
 PARTS = ("valence", "relevance", "repetition", "length", "question")
 
+BEST_VALENCE = 3.0
 BEST_WORDS = 12
 LENGTH_WIDTH = 0.7
 
@@ -87,20 +93,21 @@ class GoldRubric:
             if context is None:
                 context = contexts[prompt] = frozenset(words_of(prompt)) - FUNCTION_WORDS
             counts[index] = self._count(context, completion)
-        valence, shared, repeated, n_words, is_question = counts.T
+        valence, shared, repeated, n_words, questions = counts.T
+        kindness = np.maximum(valence, 0) / BEST_VALENCE
         with np.errstate(divide="ignore"):
             distance = np.log(n_words / BEST_WORDS)
         parts = {
-            "valence": np.tanh(valence / 2),
+            "valence": 1.5 * np.where(valence >= 0, kindness * np.exp(1 - kindness), np.tanh(valence / 2)),
             "relevance": -np.expm1(-shared),
             "repetition": -repeated,
             "length": 2 * np.exp(-(distance**2) / (2 * LENGTH_WIDTH**2)) - 1,
-            "question": 0.5 * is_question,
+            "question": 0.5 * (questions == 1) - 0.5 * (questions > 1),
         }
         return Rubric(total=np.sum(list(parts.values()), axis=0), parts=parts)
 
     def _count(self, context: frozenset[str], completion: str) -> tuple[float, float, float, float, float]:
-        """Summed valence, shared words, weighted share of repeats, words, and whether it asks."""
+        """Summed valence, shared words, weighted share of repeats, words, question marks."""
         words = words_of(completion)
         n_words = len(words)
         if not n_words:
@@ -112,7 +119,7 @@ class GoldRubric:
             repeated += 1 - len(pairs) / (n_words - 1)
         lexicon = self._valence
         valence = sum([lexicon[word] for word in words if word in lexicon])
-        return valence, len(distinct & context), repeated, n_words, "?" in completion
+        return valence, len(distinct & context), repeated, n_words, completion.count("?")
 
 
 def words_of(text: str) -> list[str]:

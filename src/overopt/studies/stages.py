@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from transformers.utils import logging as transformers_logging
 
 from overopt.assets.catalog import PROMPT_TOKENS, base_model, fingerprint, model_path
 from overopt.assets.chitchat import exchanges, load_conversations
@@ -55,6 +56,7 @@ def choose_prompts(
     ctx: StageContext, *, policy: ShippedModel, preference_prompts: int, evaluation_prompts: int, seed: int
 ) -> None:
     """Draw prompts of both splits, one from each evaluation conversation, cut to the policy's prompt length."""
+    _prepare_torch()
     _, tokenizer = load_policy(policy.path)
     conversations = load_conversations()
     frames = []
@@ -84,7 +86,7 @@ def label_pairs(
 
     ``held_out`` pairs at the end are never trained on. Labels are the sign of the gold difference, as in Gao et al.
     """
-    torch.set_num_threads(1)
+    _prepare_torch()
     model, tokenizer = load_policy(policy.path)
     rows = read_table(prompts / "prompts.parquet", "prompts").filter(pl.col("split") == "preference")
     texts = rows["prompt"].to_list()
@@ -138,7 +140,7 @@ def train_proxy(
     seed: int,
 ) -> None:
     """A proxy trained on the first ``pairs`` pairs, and its scores of the held-out ones."""
-    torch.set_num_threads(1)
+    _prepare_torch()
     table = read_table(preferences / "preferences.parquet", "preferences")
     train = table.filter(~pl.col("held_out"))
     if len(train) < pairs:
@@ -180,7 +182,7 @@ def draw_pool(
     ctx: StageContext, *, prompts: Path, policy: ShippedModel, sampler: SamplerConfig, per_prompt: int, seed: int
 ) -> None:
     """Many replies of the base policy to each evaluation prompt, with their gold."""
-    torch.set_num_threads(1)
+    _prepare_torch()
     model, tokenizer = load_policy(policy.path)
     rows = read_table(prompts / "prompts.parquet", "prompts").filter(pl.col("split") == "evaluation")
     texts = rows["prompt"].to_list()
@@ -214,7 +216,7 @@ def draw_pool(
 @stage_function(name="chitchat.scores", version=1, title="scores")
 def score_pool(ctx: StageContext, *, pool: Path, proxy: Path) -> None:
     """A proxy's raw score of every reply of the pool."""
-    torch.set_num_threads(1)
+    _prepare_torch()
     table = pl.read_parquet(pool / "pool.parquet", columns=["prompt_id", "sample_id", "prompt", "completion"])
     scorer = RewardModel.load(proxy / MODEL_FOLDER)
     scores = scorer.score(table["prompt"].to_list(), table["completion"].to_list(), progress=ctx.progress)
@@ -234,7 +236,7 @@ def run_rl(
     seed: int,
 ) -> None:
     """Push the policy against the proxy; at each measurement, replies to every evaluation prompt are kept."""
-    torch.set_num_threads(1)
+    _prepare_torch()
     reference, tokenizer = load_policy(policy.path)
     scorer = RewardModel.load(proxy / MODEL_FOLDER)
     gold = GoldRubric()
@@ -291,6 +293,14 @@ def run_rl(
     pl.DataFrame([asdict(log) for log in logs]).write_parquet(ctx.out / "training_log.parquet", statistics=False)
     optimized.save_pretrained(ctx.out / MODEL_FOLDER)
     tokenizer.save_pretrained(ctx.out / MODEL_FOLDER)
+
+
+def _prepare_torch() -> None:
+    """One thread, whatever runs beside this stage; and no progress bars of libraries among ours."""
+    torch.set_num_threads(1)
+    transformers_logging.disable_progress_bar()
+    # It reports as a warning that a reward head is new, which is what training one means.
+    transformers_logging.set_verbosity_error()
 
 
 def _sample_table(

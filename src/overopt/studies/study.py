@@ -61,6 +61,7 @@ def with_settings(config: C, assignments: Sequence[str]) -> C:
     ConfigError
         If a key is unknown, a value has another type than the setting, or the configuration refuses it.
     """
+    changes: dict[str, Any] = {}
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator:
@@ -69,23 +70,35 @@ def with_settings(config: C, assignments: Sequence[str]) -> C:
             value = json.loads(text)
         except ValueError:
             value = text
-        config = _assigned(config, key.strip().split("."), value, key.strip())
-    return config
+        *groups, name = key.strip().split(".")
+        level = changes
+        for group in groups:
+            level = level.setdefault(group, {})
+            if not isinstance(level, dict):
+                raise ConfigError(f"there is no setting {key.strip()!r}: {group!r} has no parts")
+        level[name] = value
+    # All at once: settings that belong together need not be valid one by one.
+    changed: C = _changed(config, changes, "")
+    return changed
 
 
-def _assigned(config: Any, path: Sequence[str], value: Any, key: str) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(config)}
-    if path[0] not in fields:
-        raise ConfigError(f"there is no setting {key!r}; {type(config).__name__} has {', '.join(fields)}")
-    old = getattr(config, path[0])
-    if len(path) > 1:
+def _changed(config: Any, changes: Mapping[str, Any], prefix: str) -> Any:
+    fields = {field.name for field in dataclasses.fields(config)}
+    types = typing.get_type_hints(type(config))
+    values = {}
+    for name, value in changes.items():
+        key = prefix + name
+        if name not in fields:
+            raise ConfigError(f"there is no setting {key!r}; there are {', '.join(prefix + f for f in sorted(fields))}")
+        old = getattr(config, name)
         if not dataclasses.is_dataclass(old):
-            raise ConfigError(f"there is no setting {key!r}: {path[0]!r} has no parts")
-        return dataclasses.replace(config, **{path[0]: _assigned(old, path[1:], value, key)})
-    if dataclasses.is_dataclass(old):
-        parts = ", ".join(f"{key}.{field.name}" for field in dataclasses.fields(old))
-        raise ConfigError(f"{key!r} is a group of settings; set one of {parts}")
-    return dataclasses.replace(config, **{path[0]: _converted(value, typing.get_type_hints(type(config))[path[0]], key)})
+            values[name] = _converted(value, types[name], key)
+        elif isinstance(value, dict):
+            values[name] = _changed(old, value, f"{key}.")
+        else:
+            parts = ", ".join(f"{key}.{field.name}" for field in dataclasses.fields(old))
+            raise ConfigError(f"{key!r} is a group of settings; set one of {parts}")
+    return dataclasses.replace(config, **values)
 
 
 def _converted(value: Any, expected: Any, key: str) -> Any:

@@ -95,7 +95,10 @@ def fit_prompts(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], limi
     pending = list(range(len(fitted)))
     while pending:
         texts = [fitted[index] for index in pending]
-        offsets = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        # verbose=False: that a whole prompt exceeds the model's context is what is mended here.
+        offsets = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)[
+            "offset_mapping"
+        ]
         too_long = [(index, spans) for index, spans in zip(pending, offsets, strict=True) if len(spans) > limit]
         for index, spans in too_long:
             # One character at least goes in each round: what follows a cut may take more tokens than it did before.
