@@ -202,11 +202,11 @@ def make_results() -> Json:
         "study": "chitchat",
         "preset": "default",
         "seed": 0,
+        "level": 0.95,
         "settings": {
             "sampler": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 32},
             "proxies": {"widths": list(WIDTHS), "pairs": list(PAIRS), "seeds": list(SEEDS)},
             "rl": {"learning_rate": 0.0002, "kl_coef": 0.0, "steps": 120, "group_size": 4},
-            "measure": {"level": 0.95, "draws": 2000},
         },
         "versions": {"overopt": "0.1.0", "python": "3.11.7", "torch": "2.9.0", "numpy": "2.3.1"},
         "timings": {
@@ -234,9 +234,19 @@ def make_results() -> Json:
     }  # fmt: skip
 
 
-RESULTS = make_results()
+@pytest.fixture(scope="session")
+def whole_study() -> Json:
+    """To be read only."""
+    return make_results()
 
 
 @pytest.fixture
-def results() -> Json:
-    return copy.deepcopy(RESULTS)
+def results(whole_study: Json) -> Json:
+    return copy.deepcopy(whole_study)
+
+
+@pytest.fixture
+def small_results(results: Json) -> Json:
+    """A study of two groups and one run, which renders faster."""
+    fewer = {"bon": 2, "rl": 1, "trends": 1, "proxies": 2, "ladder": 2}
+    return results | {key: results[key][:number] for key, number in fewer.items()}

@@ -11,13 +11,26 @@ import vl_convert
 
 from overopt.errors import ConfigError
 from overopt.reports.charts import Figure
+from overopt.reports.curve_figures import frontier_figures, score_figures
 from overopt.reports.figures import figures, static_figures, static_spec
 from overopt.reports.palette import SCHEMES, chart_config, size_colours
-from reports.conftest import Json
+from overopt.reports.step_figures import step_figures
+
+Json = dict[str, Any]
 
 
 def _named(results: Json, name: str) -> Figure:
-    return next(figure for figure in figures(results) if figure.name == name)
+    """One figure, made alone because making all takes a second."""
+    found: list[Figure] = []
+    if name.endswith("pairs"):
+        found = (
+            frontier_figures(results)
+            if name.startswith("gold")
+            else score_figures(results, "rl" if name.startswith("rl") else "bon")
+        )
+    elif name.startswith("rl"):
+        found = step_figures(results)
+    return next(figure for figure in found if figure.name == name)
 
 
 def _svg(figure: Figure) -> ElementTree.Element:
@@ -41,11 +54,13 @@ def test_the_figures_of_a_full_study(results: Json) -> None:
     ]  # fmt: skip
 
 
-def test_every_figure_compiles_to_a_picture_with_marks(results: Json) -> None:
+def test_every_figure_compiles_to_a_picture_with_marks_and_see_through_bands(results: Json) -> None:
     for figure in figures(results):
         svg = _svg(figure)
         assert len(_marks(svg, "point")) >= 3, figure.name
         assert len(_marks(svg, "line mark")) >= 1, figure.name
+        for area in _marks(svg, "area mark"):
+            assert float(area.get("fill-opacity") or area.get("opacity") or 1) < 0.2, figure.name
 
 
 def test_best_of_n_shows_each_measured_point_once_with_its_number(results: Json) -> None:
@@ -192,3 +207,11 @@ def test_the_schemes_differ_in_colours_alone() -> None:
     assert light.keys() == dark.keys()
     assert light["range"] != dark["range"]
     assert light["legend"]["columns"] == dark["legend"]["columns"] == 4
+
+
+def test_a_figure_without_rl_does_not_speak_of_rl(results: Json) -> None:
+    assert "Dashed: RL" in _named(results, "gold-against-proxy-10000-pairs").caption
+    results["rl"] = []
+    figure = _named(results, "gold-against-proxy-10000-pairs")
+    assert "RL" not in figure.caption
+    assert "RL" not in "".join(_svg(figure).itertext())

@@ -1,11 +1,14 @@
 """The sentences say what the numbers say: change a number and the sentence changes with it."""
 
+from typing import Any
+
 import pytest
 
 from overopt.errors import DataError
 from overopt.reports.findings import headlines, introduction, outcomes, status_words
 from overopt.reports.results import Sizes, check_schema, interval_word
-from reports.conftest import Json
+
+Json = dict[str, Any]
 
 
 def _group(results: Json, method: str, name: str) -> Json:
@@ -93,9 +96,9 @@ def test_sizes_are_ordered_by_width_not_by_their_names(results: Json) -> None:
 
 def test_a_level_is_named_only_if_the_settings_know_it(results: Json) -> None:
     assert interval_word(results) == "95 % interval"
-    results["settings"]["measure"]["level"] = 0.9
+    results["level"] = 0.9
     assert interval_word(results) == "90 % interval"
-    del results["settings"]["measure"]["level"]
+    del results["level"]
     assert interval_word(results) == "interval"
 
 

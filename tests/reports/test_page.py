@@ -14,7 +14,8 @@ import pytest
 
 from overopt.reports.figures import figures
 from overopt.reports.page import render, write_report
-from reports.conftest import RESULTS, Json
+
+Json = dict[str, Any]
 
 ATTACKS = (
     "<script>alert(1)</script>",
@@ -76,8 +77,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page() -> Page:
-    return Page(render(RESULTS))
+def page(whole_study: Json) -> Page:
+    return Page(render(whole_study))
 
 
 def _attacked(results: Json, attack: str) -> Json:
@@ -102,9 +103,9 @@ def _attacked(results: Json, attack: str) -> Json:
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack[:12])
-def test_text_of_models_and_people_stays_text(results: Json, page: Page, attack: str) -> None:
-    attacked = Page(render(_attacked(results, attack)))
-    assert len(attacked.scripts) == len(figures(results)) + 3
+def test_text_of_models_and_people_stays_text(small_results: Json, page: Page, attack: str) -> None:
+    attacked = Page(render(_attacked(small_results, attack)))
+    assert len(attacked.scripts) == len(figures(small_results)) + 3
     for attributes, text in attacked.scripts:
         assert "src" not in attributes
         if attributes.get("type") != "application/json":
@@ -113,8 +114,8 @@ def test_text_of_models_and_people_stays_text(results: Json, page: Page, attack:
             json.loads(text)
     assert not [tag for tag, _ in attacked.elements if tag in ("img", "iframe", "object", "embed", "base", "form")]
     assert not [name for _, attributes in attacked.elements for name in attributes if name.startswith("on")]
-    assert len(attacked.elements) == pytest.approx(len(page.elements), rel=0.35)
-    assert "".join(attacked.text).count(attack) > 40
+    assert len(attacked.elements) < len(page.elements)
+    assert "".join(attacked.text).count(attack) >= 30
 
 
 def test_nothing_is_loaded_from_anywhere(page: Page) -> None:
@@ -142,10 +143,10 @@ def test_the_policy_lets_the_two_scripts_of_the_page_run_and_no_other(page: Page
     assert "'unsafe-inline'" not in policy.split("style-src")[0]
 
 
-def test_every_figure_has_a_specification_a_heading_and_a_caption(page: Page) -> None:
-    found = figures(RESULTS)
+def test_every_figure_has_a_specification_a_heading_and_a_caption(page: Page, whole_study: Json) -> None:
+    found = figures(whole_study)
     specs = [json.loads(text) for attributes, text in page.scripts if attributes.get("class") == "spec"]
-    assert [figure.spec() for figure in found] != []
+    assert found
     assert len(specs) == len(found)
     for figure in found:
         assert figure.spec() in specs
@@ -198,15 +199,23 @@ def test_an_unknown_number_is_a_dash_and_never_0(results: Json) -> None:
     assert not re.search(r"\b0\b|0\.0", facts)
 
 
-@pytest.mark.parametrize(
-    "missing", ["rl", "bon", "proxies", "trends", "ladder", "settings", "versions", "timings", "base", "data"]
-)
-def test_a_missing_part_leaves_the_rest(results: Json, missing: str) -> None:
-    for empty in (None, type(results[missing])()):
-        html = render(results | {missing: empty})
-        assert html.rstrip().endswith("</html>")
-    del results[missing]
-    assert 'id="glossary"' in render(results)
+PARTS = ("rl", "bon", "proxies", "trends", "ladder", "settings", "versions", "timings", "base", "data")
+
+
+@pytest.mark.parametrize("missing", PARTS)
+def test_a_missing_part_leaves_the_rest(small_results: Json, missing: str) -> None:
+    html = render(small_results | {missing: None})
+    assert html.endswith("</html>\n")
+    assert 'id="glossary"' in html
+
+
+def test_a_study_of_nothing_is_a_page_that_says_so(results: Json) -> None:
+    for html in (
+        render({"schema": results["schema"]}),
+        render(results | {part: type(results[part])() for part in PARTS}),
+    ):
+        assert "No best-of-n groups in this study." in html
+        assert "No RL runs in this study." in html
 
 
 def test_curves_without_points_and_fits_without_peaks_are_shown(results: Json) -> None:
@@ -219,7 +228,9 @@ def test_curves_without_points_and_fits_without_peaks_are_shown(results: Json) -
     assert "[1.00, –]" in html
 
 
-def test_the_page_replaces_an_older_one_whole(results: Json, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_replaces_an_older_one_whole(
+    small_results: Json, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "report.html"
     path.write_text("old")
 
@@ -229,15 +240,15 @@ def test_the_page_replaces_an_older_one_whole(results: Json, tmp_path: Path, mon
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", fails)
         with pytest.raises(OSError, match="disk full"):
-            write_report(results, path)
+            write_report(small_results, path)
     assert path.read_text() == "old"
-    write_report(results, path)
+    write_report(small_results, path)
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_the_page_says_the_same_each_time(results: Json) -> None:
-    assert render(results) == render(results)
+def test_the_page_says_the_same_each_time(small_results: Json) -> None:
+    assert render(small_results) == render(small_results)
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

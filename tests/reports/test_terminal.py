@@ -1,18 +1,21 @@
 """The table holds one row a curve, cuts no number, and shows no unknown as 0."""
 
+from typing import Any
+
 import pytest
 from rich.console import Console
 
 from overopt.errors import DataError
 from overopt.reports.terminal import summary_table
-from reports.conftest import Json
+
+Json = dict[str, Any]
 
 
 def _printed(results: Json, width: int) -> str:
     console = Console(width=width, color_system=None, legacy_windows=False)
     with console.capture() as capture:
         console.print(summary_table(results, width=width))
-    return capture.get()
+    return capture.get().replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_a_row_holds_the_numbers_of_its_group(results: Json) -> None:

@@ -69,7 +69,9 @@ def load_conversations() -> list[list[str]]:
             for conversation in conversations.values()
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not the data of chitchat-dataset 0.9.0: {error!r}; reinstall the package") from error
+        raise DataError(
+            f"{path} is not the data of chitchat-dataset 0.9.0: {error!r}; reinstall the package"
+        ) from error
     return [[turn for turn in conversation if turn] for conversation in turns]
 
 

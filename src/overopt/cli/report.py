@@ -8,7 +8,9 @@ import typer
 
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder of a finished study.")],
-    figures: Annotated[Path | None, typer.Option(help="Also write every figure as SVG and PNG into this folder.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Also write every figure as SVG and PNG into this folder.")
+    ] = None,
 ) -> None:
     """Compute results.json and report.html anew from the stored tables; needs neither torch nor a network.
 
@@ -21,7 +23,7 @@ def report(
 
     results = report_study(folder)
     console = Console()
-    console.print(summary_table(results))
+    console.print(summary_table(results, width=console.width))
     if figures is not None:
         from overopt.reports.figures import static_figures
 

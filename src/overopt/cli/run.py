@@ -54,7 +54,7 @@ def run(
     from overopt.reports.terminal import summary_table
 
     console = Console()
-    console.print(summary_table(results))
+    console.print(summary_table(results, width=console.width))
     timings = results["timings"]
     console.print(f"{timings['wall_s']:.0f} s. Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 

@@ -73,5 +73,3 @@ def best_of_n_record(
 def _gains(curve_SPK: FloatArray) -> FloatArray:
     """Every prompt's curve from its own value at n = 1, the mean of its samples."""
     return np.asarray(curve_SPK - curve_SPK[:, :, :1])
-
-

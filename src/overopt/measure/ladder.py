@@ -1,7 +1,7 @@
 """What the replies look like under pressure: the same prompts at growing n and along RL.
 
-The prompts shown are chosen before any result is seen: the ``SHOWN`` with the lowest numbers, of an order that was drawn
-at random.
+The prompts shown are chosen before any result is seen: the ``SHOWN`` with the lowest numbers, of an order that was
+drawn at random.
 """
 
 from collections.abc import Mapping, Sequence

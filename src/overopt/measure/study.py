@@ -9,6 +9,7 @@ import numpy as np
 
 from overopt.errors import DataError
 from overopt.measure.bon import best_of_n_record, powers_of_two
+from overopt.measure.intervals import LEVEL
 from overopt.measure.ladder import best_of_n_ladder, rl_ladder
 from overopt.measure.pools import Pool, as_matrices
 from overopt.measure.reward_models import proxy_recalibration, proxy_record
@@ -68,9 +69,7 @@ def measure_study(folder: Path) -> dict[str, Any]:
         members = [name for name in order if name.rsplit("-s", 1)[0] == group]
         stacked = np.stack([scores[name] for name in members])
         of_all = best_of_n_record(stacked, gold, ns, group=group, seed=header["seed"])
-        singles = [
-            best_of_n_record(scores[name][None], gold, ns, group=name, seed=header["seed"]) for name in members
-        ]
+        singles = [best_of_n_record(scores[name][None], gold, ns, group=name, seed=header["seed"]) for name in members]
         bon.append(
             {
                 "group": group,
@@ -109,6 +108,7 @@ def measure_study(folder: Path) -> dict[str, Any]:
     results = {
         "schema": SCHEMA,
         **{key: header[key] for key in ("study", "preset", "seed", "settings")},
+        "level": LEVEL,
         "data": {
             "prompts": len(gold),
             "samples_per_prompt": gold.shape[1],
@@ -210,5 +210,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from overopt.errors import ConfigError, NonFiniteError
 from overopt.policies.logprobs import ReplyTokens, by_length, join_tokens, token_logprobs
@@ -73,7 +73,7 @@ def leave_one_out_advantage(reward: FloatArray, group: int) -> FloatArray:
     """
     grouped = reward.reshape(-1, group)
     others = (grouped.sum(axis=1, keepdims=True) - grouped) / (group - 1)
-    return (grouped - others).reshape(-1)
+    return np.asarray((grouped - others).reshape(-1))
 
 
 def clipped_loss(
@@ -98,7 +98,7 @@ def clipped_loss(
 
 def optimize_policy(
     reference: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerBase,
     scorer: Scorer,
     prompts: Sequence[str],
     *,
@@ -128,9 +128,7 @@ def optimize_policy(
     if len(prompts) < config.prompts_per_step:
         raise ConfigError(f"rl.prompts_per_step is {config.prompts_per_step}, but there are {len(prompts)} prompts")
     policy = copy.deepcopy(reference).eval()
-    optimizer = torch.optim.AdamW(
-        policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
-    )
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     rng = stream(seed, "policy-gradient", "prompts")
     logs = []
     measure(0, policy)
@@ -216,7 +214,7 @@ def _logprobs(policy: PreTrainedModel, tokens: ReplyTokens, sampler: SamplerConf
         return token_logprobs(policy, tokens, temperature=sampler.temperature)
 
 
-def _tokens(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], replies: Sequence[Reply]) -> ReplyTokens:
+def _tokens(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], replies: Sequence[Reply]) -> ReplyTokens:
     ids = tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
     return join_tokens(
         [ids[reply.prompt] for reply in replies], [reply.token_ids for reply in replies], pad=tokenizer.pad_token_id

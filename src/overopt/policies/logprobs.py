@@ -61,19 +61,29 @@ def join_tokens(prompt_ids: Sequence[Sequence[int]], reply_ids: Sequence[Sequenc
 
 def by_length(tokens: ReplyTokens, batch: int) -> Iterator[torch.Tensor]:
     """Row numbers in batches of similar length."""
-    yield from tokens.mask.sum(1).argsort(stable=True).split(batch)
+    yield from torch.split(tokens.mask.sum(1).argsort(stable=True), batch)
+
+
+def reply_logits(model: PreTrainedModel, tokens: ReplyTokens) -> torch.Tensor:
+    """Logits (K, V) that predict the K reply tokens, row by row; prompts and padding cost no vocabulary.
+
+    Read from the last hidden states through the output embedding, which is all that Llama-like models do.
+    """
+    hidden_BTD = model.base_model(input_ids=tokens.ids, attention_mask=tokens.mask, use_cache=False).last_hidden_state
+    logits_KV: torch.Tensor = model.get_output_embeddings()(hidden_BTD[:, :-1][tokens.is_reply[:, 1:]])
+    return logits_KV
 
 
 def token_logprobs(model: PreTrainedModel, tokens: ReplyTokens, *, temperature: float = 1.0) -> torch.Tensor:
     """Log-probability (B, T) of each reply token given what is before it; 0 elsewhere. Gradients flow."""
-    logits_BTV = model(input_ids=tokens.ids, attention_mask=tokens.mask, use_cache=False).logits[:, :-1]
+    logits_KV = reply_logits(model, tokens)
     if temperature != 1.0:
-        logits_BTV = logits_BTV / temperature
-    chosen_BT = logits_BTV.gather(-1, tokens.ids[:, 1:, None])[..., 0].float()
-    logprob_BT = chosen_BT - torch.logsumexp(logits_BTV.float(), dim=-1)
-    # Position t holds the log-probability of token t; the first token has none.
-    logprob_BT = torch.nn.functional.pad(logprob_BT, (1, 0))
-    return torch.where(tokens.is_reply, logprob_BT, 0.0)
+        logits_KV = logits_KV / temperature
+    # Log-sums need more digits than bfloat16 products have.
+    logits_KV = logits_KV.float()
+    target_K = tokens.ids[tokens.is_reply]
+    logprob_K = logits_KV.gather(1, target_K[:, None])[:, 0] - torch.logsumexp(logits_KV, dim=-1)
+    return torch.zeros(tokens.ids.shape).index_put((tokens.is_reply,), logprob_K)
 
 
 @torch.no_grad()
@@ -85,17 +95,10 @@ def reply_statistics(
     reference_logprob, kl, entropy = (torch.zeros_like(policy_logprob) for _ in range(3))
     for rows in by_length(tokens, batch):
         part = tokens.rows(rows)
-        # Only positions that predict a reply token are taken out of the logits.
-        predicts_BT = part.is_reply[:, 1:]
-        row_K = predicts_BT.nonzero()[:, 0]
-        target_K = part.ids[:, 1:][predicts_BT]
+        row_K = part.is_reply.nonzero()[:, 0]
+        target_K = part.ids[part.is_reply]
         policy_KV, reference_KV = (
-            torch.log_softmax(
-                model(input_ids=part.ids, attention_mask=part.mask, use_cache=False).logits[:, :-1][predicts_BT].float()
-                / temperature,
-                dim=-1,
-            )
-            for model in (policy, reference)
+            torch.log_softmax(reply_logits(model, part).float() / temperature, dim=-1) for model in (policy, reference)
         )
         probability_KV = policy_KV.exp()
         # Where the policy gives probability 0 the term is 0, the limit of p ln p; where only the reference does, it

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from overopt.errors import ConfigError, DataError
 
 
-def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model in float32, in evaluation mode, with its tokenizer.
 
     Attention runs as plain matrix products: with one query a row and models of this size that is faster on a CPU than
@@ -20,13 +20,15 @@ def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerF
     ConfigError
         If the tokenizer has no pad token, no end token, or one token for both: a reply's end must be visible.
     """
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, attn_implementation="eager"
+    )
     tokenizer = AutoTokenizer.from_pretrained(path)
     check_tokenizer(tokenizer, path)
     return model.eval(), tokenizer
 
 
-def check_tokenizer(tokenizer: PreTrainedTokenizerFast, path: str | Path) -> None:
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
     """Refuse a tokenizer in which padding and the end of a text cannot be told apart."""
     if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
         raise ConfigError(f"the tokenizer of {path} needs a pad token and an end-of-sequence token")
@@ -34,7 +36,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerFast, path: str | Path) -> Non
         raise ConfigError(f"the tokenizer of {path} uses one token for padding and for the end of a text")
 
 
-def encode_prompts(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], *, limit: int) -> list[list[int]]:
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, limit: int) -> list[list[int]]:
     """Token ids of each prompt, with the tokens the tokenizer puts first (<|bos|>).
 
     Raises

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, DynamicLayer
 
 from overopt.errors import ConfigError, NonFiniteError
@@ -57,7 +57,7 @@ class Reply:
 @torch.no_grad()
 def sample(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     *,
     per_prompt: int,
@@ -90,7 +90,7 @@ def sample(
 
 def _sample_batch(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[tuple[int, int]],
     ids: Sequence[Sequence[int]],
     uniforms: Sequence[np.ndarray],
@@ -155,7 +155,7 @@ _CROWDED = 0.75
 
 
 def _replies(
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[tuple[int, int]],
     tokens_BT: torch.Tensor,
     logprob_B: torch.Tensor,
@@ -207,11 +207,15 @@ class _GrowingLayer(DynamicLayer):
         self.room = room
         self.length = 0
 
-    def update(self, key_states, value_states, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = (self._roomy(key_states), self._roomy(value_states))
         end = self.length + key_states.shape[2]
+        assert self.keys is not None
+        assert self.values is not None
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
@@ -222,6 +226,8 @@ class _GrowingLayer(DynamicLayer):
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep ``rows``, in that order; a row may be named more than once."""
+        assert self.keys is not None
+        assert self.values is not None
         self.keys, self.values = self._chosen(self.keys, rows), self._chosen(self.values, rows)
 
     def _roomy(self, states: torch.Tensor) -> torch.Tensor:
@@ -240,4 +246,5 @@ def _growing_cache(layers: int, *, room: int) -> Cache:
 
 def _select(cache: Cache, rows: torch.Tensor) -> None:
     for layer in cache.layers:
+        assert isinstance(layer, _GrowingLayer)
         layer.select(rows)

@@ -36,8 +36,13 @@ _GOLD: dict[str, Any] = {
     "length_part": pl.Float64,
     "question": pl.Float64,
 }
-GOLD_PARTS = {"valence": "valence", "relevance": "relevance", "repetition": "repetition", "length": "length_part",
-              "question": "question"}
+GOLD_PARTS = {
+    "valence": "valence",
+    "relevance": "relevance",
+    "repetition": "repetition",
+    "length": "length_part",
+    "question": "question",
+}
 """Part of the rubric → its column (``length`` is the number of tokens)."""
 
 COLUMNS: dict[Kind, dict[str, Any]] = {
@@ -67,7 +72,9 @@ COLUMNS: dict[Kind, dict[str, Any]] = {
 def write_table(frame: pl.DataFrame, path: Path, kind: Kind, settings: Mapping[str, Any]) -> None:
     """Write a table with its kind, version and settings (sampler, model, seed …) inside the file."""
     metadata = {"overopt": json.dumps({"kind": kind, "version": VERSION, "settings": dict(settings)}, sort_keys=True)}
-    frame.select(list(COLUMNS[kind])).cast(COLUMNS[kind]).write_parquet(path, metadata=metadata, statistics=False)
+    frame.select(list(COLUMNS[kind])).cast(pl.Schema(COLUMNS[kind])).write_parquet(
+        path, metadata=metadata, statistics=False
+    )
 
 
 def read_table(path: Path, kind: Kind) -> pl.DataFrame:

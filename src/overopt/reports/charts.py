@@ -38,7 +38,8 @@ class Figure:
 
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite specification, as wide as its container."""
-        spec: dict[str, Any] = self.chart.to_dict()  # Any: a Vega-Lite specification is JSON
+        # Not validated here: it would take half a second a page, and the tests compile every chart.
+        spec: dict[str, Any] = self.chart.to_dict(validate=False)  # Any: a Vega-Lite specification is JSON
         spec.pop("config", None)  # Altair's own theme
         return spec
 
@@ -53,30 +54,16 @@ def _rounded(value: object) -> object:
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
-def layered(
-    layers: list[alt.Chart], description: str, *, height: int = HEIGHT, focus: alt.Parameter | None = None
-) -> alt.LayerChart:
-    """The layers that hold data, as wide as their container; ``focus`` goes to the last, which must have colours."""
+def layered(layers: list[alt.Chart], description: str, *, height: int = HEIGHT) -> alt.LayerChart:
+    """The layers that hold data, as wide as their container."""
     kept = [layer for layer in layers if layer.data.values]
-    if focus is not None:
-        kept[-1] = kept[-1].add_params(focus)
     return alt.LayerChart(layer=kept).properties(width="container", height=height, description=description)
-
-
-def focus_on_size() -> alt.Parameter:
-    """A click on a size in the legend fades the others."""
-    return alt.selection_point(name="focus", fields=["size"], bind="legend")
 
 
 def zero_rule() -> alt.Chart:
     """A quiet line at the base policy's score."""
     rule: alt.Chart = inline_chart([{"zero": 0}]).mark_rule(strokeWidth=1).encode(y=alt.Y("zero:Q"))
     return rule
-
-
-def faded(focus: alt.Parameter, opacity: float) -> Any:  # Any: Altair's conditions have no useful type
-    """Full opacity for the sizes in focus, almost none for the rest."""
-    return alt.condition(focus, alt.value(opacity), alt.value(opacity * 0.12))
 
 
 def size_colour(sizes: Sizes, present: list[str]) -> alt.Color:
@@ -119,11 +106,9 @@ def side_by_side(points: Values, key: str, *, step: float = 6.0) -> list[tuple[f
     ]
 
 
-def line_legend() -> alt.Legend:
+def line_legend(present: list[str]) -> alt.Legend:
     """The legend of solid and dashed lines, in no size's colour."""
-    return alt.Legend(
-        title=None, symbolStrokeColor="gray", symbolType="stroke", symbolSize=300
-    )
+    return alt.Legend(title=None, values=present, symbolStrokeColor="gray", symbolType="stroke", symbolSize=300)
 
 
 def parameters_axis(points: Values) -> alt.X:
@@ -139,17 +124,21 @@ def parameters_axis(points: Values) -> alt.X:
 
 
 def number_or_none(value: object) -> float | None:
+    """The value, or ``None`` if it is not a finite number."""
     return value if is_known(value) else None
 
 
 def interval_end(bounds: Sequence[float | None] | None, index: int) -> float | None:
+    """One end of an interval; ``None`` when it is unknown."""
     return number_or_none(bounds[index]) if bounds is not None and len(bounds) == 2 else None
 
 
 def above_zero(row: Row, key: str) -> bool:
+    """Whether the number is known and may stand on a logarithmic axis."""
     value = row.get(key)
     return is_known(value) and value > 0
 
 
 def by_pairs(rows: list[Row]) -> list[tuple[int, list[Row]]]:
+    """The rows of each number of training pairs, from few to many."""
     return [(pairs, [row for row in rows if row.get("pairs") == pairs]) for pairs in pair_counts(rows)]

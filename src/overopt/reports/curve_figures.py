@@ -1,19 +1,15 @@
-"""Figures of curves: gold and proxy against distance, gold against proxy, and what RL does step by step.
+"""Figures of curves: gold and proxy against distance, and gold against proxy.
 
 Gold and proxy in standard deviations of gold on the base policy, 0 being the base policy; d = sqrt(KL), KL in nats.
 """
-
 
 import altair as alt
 import numpy as np
 
 from overopt.reports.charts import (
-    SMALL_HEIGHT,
     Figure,
     Values,
     by_pairs,
-    faded,
-    focus_on_size,
     inline_chart,
     interval_end,
     layered,
@@ -23,7 +19,7 @@ from overopt.reports.charts import (
     size_shape,
     zero_rule,
 )  # fmt: skip
-from overopt.reports.numbers import count, decimal, interval, is_known, nats, score, score_interval, with_error
+from overopt.reports.numbers import count, decimal, interval, is_known, nats, score, score_interval
 from overopt.reports.results import (
     METHOD_NAMES,
     Method,
@@ -82,35 +78,9 @@ def frontier_figures(results: Results) -> list[Figure]:
                     name=f"gold-against-proxy-{pairs}-pairs",
                     section="laws",
                     title=f"Gold against proxy, {count(pairs)} pairs",
-                    caption="Each line follows one curve from the base policy at (0, 0). Solid: best-of-n; dashed: RL. "
+                    caption=f"Each line follows one curve from the base policy at (0, 0). {_line_words(points)} "
                     "On the thin diagonal gold gains what the proxy promises.",
                     chart=_frontier_chart(points, sizes),
-                )
-            )
-    return found
-
-
-def step_figures(results: Results) -> list[Figure]:
-    """KL, entropy, length and truncation along the RL runs, with two standard errors to either side."""
-    sizes, runs = Sizes.of(results), rows_of(results, "rl")
-    measures = (
-        ("kl", "KL from the base policy", "KL (nats)", 1.0),
-        ("entropy", "Entropy of a reply", "entropy (nats)", 1.0),
-        ("length", "Length of a reply", "length (tokens)", 1.0),
-        ("truncation", "Replies cut at the length limit", "truncated (%)", 100.0),
-    )
-    found = []
-    for key, title, axis, scale in measures:
-        points = [point for run in runs for point in _step_points(run, key, scale, sizes)]
-        if points:
-            found.append(
-                Figure(
-                    name=f"rl-{key}",
-                    section="rl",
-                    title=title,
-                    caption=f"{capitalized(axis)} at each measured step, one line per run; bands: ±2 standard errors.",
-                    chart=_step_chart(points, axis, sizes),
-                    is_small=True,
                 )
             )
     return found
@@ -169,33 +139,35 @@ def _score_chart(points: Values, rows: list[Row], method: Method, sizes: Sizes) 
     x = alt.X("d:Q", title=DISTANCE_AXIS, scale=alt.Scale(nice=False, padding=8))
     y = alt.Y("value:Q", title=SCORE_AXIS, scale=alt.Scale(domain=domain, nice=False))
     colour = size_colour(sizes, present)
+    drawn = [name for name in (GOLD, PROXY, LAW) if any(values and values[0]["series"] == name for values, _ in lines)]
     dash = alt.StrokeDash(
-        "series:N", scale=alt.Scale(domain=[GOLD, PROXY, LAW], range=[[1, 0], [6, 4], [1.5, 3]]), legend=line_legend()
+        "series:N",
+        scale=alt.Scale(domain=[GOLD, PROXY, LAW], range=[[1, 0], [6, 4], [1.5, 3]]),
+        legend=line_legend(drawn),
     )
-    focus = focus_on_size()
     gold = [point | {"value": point["gold"]} for point in points if point["gold"] is not None]
     tooltip = ["Proxy:N", "N:N" if method == "bon" else "Step:N", "KL:N", "Gold:N", "Proxy score:N"]
     layers = [
         zero_rule(),
-        _band(points, "proxy", 0.06, x, y, colour, focus),
-        _band(points, "gold", 0.16, x, y, colour, focus),
+        _band(points, "proxy", 0.06, x, y, colour),
+        _band(points, "gold", 0.16, x, y, colour),
         *(
             inline_chart(values).mark_line(clip=True, strokeWidth=width).encode(
-                x=x, y=y, color=colour, strokeDash=dash, detail="curve:N", order="order:Q", opacity=faded(focus, 1.0)
+                x=x, y=y, color=colour, strokeDash=dash, detail="curve:N", order="order:Q"
             )
             for values, width in lines
         ),
-        inline_chart(peaks).mark_point(shape="circle", size=170, strokeWidth=1.6, clip=True).encode(
-            x=x, y=y, color=colour, tooltip=["Proxy:N", "Fitted peak:N", "KL:N", "Gold:N"], opacity=faded(focus, 1.0)
+        inline_chart(peaks).mark_point(shape="circle", size=170, strokeWidth=1.6, clip=True, opacity=1).encode(
+            x=x, y=y, color=colour, tooltip=["Proxy:N", "Fitted peak:N", "KL:N", "Gold:N"]
         ),
-        inline_chart(peaks).mark_point(shape="cross", size=50, filled=True, clip=True).encode(
-            x=x, y=y, color=colour, tooltip=["Proxy:N", "Fitted peak:N", "KL:N", "Gold:N"], opacity=faded(focus, 1.0)
+        inline_chart(peaks).mark_point(shape="cross", size=50, filled=True, clip=True, opacity=1).encode(
+            x=x, y=y, color=colour, tooltip=["Proxy:N", "Fitted peak:N", "KL:N", "Gold:N"]
         ),
-        inline_chart(gold).mark_point(filled=True, size=34, clip=True).encode(
-            x=x, y=y, color=colour, shape=size_shape(sizes, present), tooltip=tooltip, opacity=faded(focus, 1.0)
+        inline_chart(gold).mark_point(filled=True, size=34, clip=True, opacity=1).encode(
+            x=x, y=y, color=colour, shape=size_shape(sizes, present), tooltip=tooltip
         ),
     ]  # fmt: skip
-    return layered(layers, f"Gold (solid) and proxy (dashed) against distance for {METHOD_NAMES[method]}.", focus=focus)
+    return layered(layers, f"Gold (solid) and proxy (dashed) against distance for {METHOD_NAMES[method]}.")
 
 
 def _score_domain(points: Values) -> list[float]:
@@ -253,19 +225,28 @@ def _peak_values(rows: list[Row], sizes: Sizes) -> Values:
     ]  # fmt: skip
 
 
-def _band(
-    points: Values, key: str, opacity: float, x: alt.X, y: alt.Y, colour: alt.Color, focus: alt.Parameter
-) -> alt.Chart:
+def _band(points: Values, key: str, opacity: float, x: alt.X, y: alt.Y, colour: alt.Color) -> alt.Chart:
     values = [
         {"d": point["d"], "value": point[f"{key}_low"], "high": point[f"{key}_high"], "size": point["size"],
          "curve": point["curve"]}
         for point in points
         if point[f"{key}_low"] is not None and point[f"{key}_high"] is not None
     ]  # fmt: skip
-    band: alt.Chart = inline_chart(values).mark_area(clip=True).encode(
-        x=x, y=y, y2="high:Q", color=colour, detail="curve:N", opacity=faded(focus, opacity)
+    band: alt.Chart = (
+        inline_chart(values)
+        .mark_area(clip=True, opacity=opacity)
+        .encode(x=x, y=y, y2="high:Q", color=colour, detail="curve:N")
     )
     return band
+
+
+def _methods_present(points: Values) -> list[str]:
+    return [name for name in METHOD_NAMES.values() if any(point["method"] == name for point in points)]
+
+
+def _line_words(points: Values) -> str:
+    styles = dict(zip(METHOD_NAMES.values(), ("Solid", "Dashed"), strict=True))
+    return " ".join(f"{styles[name]}: {name}." for name in _methods_present(points))
 
 
 def _frontier_chart(points: Values, sizes: Sizes) -> alt.LayerChart:
@@ -278,66 +259,20 @@ def _frontier_chart(points: Values, sizes: Sizes) -> alt.LayerChart:
     dash = alt.StrokeDash(
         "method:N",
         scale=alt.Scale(domain=list(METHOD_NAMES.values()), range=[[1, 0], [6, 4]]),
-        legend=line_legend(),
+        legend=line_legend(_methods_present(points)),
     )
     diagonal = inline_chart([{"proxy": end, "gold": end} for end in ends])
     tooltip = ["method:N", "Proxy:N", "N:N", "Step:N", "KL:N", "Gold:N", "Proxy score:N"]
     present_keys = {key for point in points for key in point}
     tooltip = [name for name in tooltip if name.split(":")[0] in present_keys]
-    focus = focus_on_size()
     layers = [
         zero_rule(),
         diagonal.mark_line(color="gray", strokeWidth=1, opacity=0.7).encode(x=x, y=y),
         inline_chart(points).mark_line(strokeWidth=1.8).encode(
-            x=x, y=y, color=colour, strokeDash=dash, detail="curve:N", order="order:Q", opacity=faded(focus, 1.0)
+            x=x, y=y, color=colour, strokeDash=dash, detail="curve:N", order="order:Q"
         ),
-        inline_chart(points).mark_point(filled=True, size=28).encode(
-            x=x, y=y, color=colour, shape=size_shape(sizes, present), tooltip=tooltip, opacity=faded(focus, 1.0)
-        ),
-    ]  # fmt: skip
-    return layered(layers, "Gold against proxy along each best-of-n curve and RL run.", focus=focus)
-
-
-def _step_points(run: Row, key: str, scale: float, sizes: Sizes) -> Values:
-    values = []
-    for point in run.get("curve") or []:
-        value, error = point.get(key), point.get(f"{key}_se")
-        if is_known(value) and is_known(point.get("step")):
-            wide = 2 * error if is_known(error) else None
-            values.append(
-                {
-                    "step": point["step"],
-                    "value": scale * value,
-                    "low": None if wide is None else scale * (value - wide),
-                    "high": None if wide is None else scale * (value + wide),
-                    "size": sizes.label(run),
-                    "curve": str(run.get("group")),
-                    "Proxy": proxy_words(run),
-                    "Step": count(point["step"]),
-                    "Value ± standard error": with_error(
-                        {"value": scale * value, "stderr": scale * error if is_known(error) else None}, 2
-                    ),
-                }
-            )
-    return values
-
-
-def _step_chart(points: Values, axis: str, sizes: Sizes) -> alt.LayerChart:
-    present = [label for label in sizes.labels.values() if any(point["size"] == label for point in points)]
-    colour = size_colour(sizes, present)
-    x = alt.X("step:Q", title="training step", scale=alt.Scale(nice=False, padding=6))
-    is_share = axis.endswith("(%)")
-    scale = alt.Scale(zero=False, domainMin=0) if is_share else alt.Scale(zero=False)
-    y = alt.Y("value:Q", title=axis, scale=scale)
-    bands = [point for point in points if point["low"] is not None]
-    layers = [
-        inline_chart(bands).mark_area(opacity=0.1, clip=True).encode(
-            x=x, y=alt.Y("low:Q", title=axis, scale=scale), y2="high:Q", color=colour, detail="curve:N"
-        ),
-        inline_chart(points).mark_line(strokeWidth=1.8).encode(x=x, y=y, color=colour, detail="curve:N"),
-        inline_chart(points).mark_point(filled=True, size=24).encode(
-            x=x, y=y, color=colour, shape=size_shape(sizes, present),
-            tooltip=["Proxy:N", "Step:N", "Value ± standard error:N"],
+        inline_chart(points).mark_point(filled=True, size=28, opacity=1).encode(
+            x=x, y=y, color=colour, shape=size_shape(sizes, present), tooltip=tooltip
         ),
     ]  # fmt: skip
-    return layered(layers, f"{capitalized(axis)} by training step, one line per run.", height=SMALL_HEIGHT)
+    return layered(layers, "Gold against proxy along each best-of-n curve and RL run.")

@@ -8,10 +8,11 @@ import vl_convert
 
 from overopt.errors import ConfigError
 from overopt.reports.charts import Figure
-from overopt.reports.curve_figures import frontier_figures, score_figures, step_figures
+from overopt.reports.curve_figures import frontier_figures, score_figures
 from overopt.reports.palette import chart_config
 from overopt.reports.results import Results, Sizes, check_schema
 from overopt.reports.size_figures import accuracy_figures, coefficient_figures
+from overopt.reports.step_figures import step_figures
 from overopt.reports.writing import write_atomically
 
 __all__ = ["Figure", "figures", "static_figures", "static_spec"]

@@ -180,8 +180,7 @@ def _trend_sentences(trends: list[Row]) -> list[str]:
         name = METHOD_NAMES.get(law, law)  # type: ignore[call-overload]  # a law of a later version keeps its own name
         at = f", {count(pairs)} pairs" if is_known(pairs) else ""
         sentences.append(
-            f"{capitalized(name)}{at}, for ten times the proxy's parameters (± standard error): "
-            f"{'; '.join(found)}."
+            f"{capitalized(name)}{at}, for ten times the proxy's parameters (± standard error): {'; '.join(found)}."
         )
     return sentences
 

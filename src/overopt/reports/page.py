@@ -83,7 +83,7 @@ def render(results: Results) -> str:
     found = figures(results)
     libraries, script = _libraries(), _script()
     n_sizes = len(sizes.labels)
-    return _environment().get_template("report.html.jinja").render(
+    page = _environment().get_template("report.html.jinja").render(
         results=results,
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         size_colours={scheme: size_colours(scheme, max(n_sizes, 1)) for scheme in SCHEMES},
@@ -107,6 +107,7 @@ def render(results: Results) -> str:
         stages=_stages(results),
         longest_stage=max(filter(numbers.is_known, (row.get("seconds") for row in _stages(results))), default=0),
     )  # fmt: skip
+    return page.lstrip() + "\n"  # the macros before the doctype leave empty lines
 
 
 def _environment() -> jinja2.Environment:
@@ -229,5 +230,3 @@ def _flat(settings: Any, prefix: str = "") -> Iterator[tuple[str, str]]:  # Any:
             yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
     elif settings is not None or prefix:
         yield prefix, settings if isinstance(settings, str) else json.dumps(settings, ensure_ascii=False)
-
-

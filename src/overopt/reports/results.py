@@ -93,24 +93,12 @@ def distance(kl: object) -> float | None:
 
 
 def interval_level(results: Results) -> float | None:
-    """Level of the intervals, if the settings name one under the key ``level``."""
-    for key, value in _walk(results.get("settings")):
-        if key == "level" and is_known(value) and 0 < value < 1:
-            return value
-    return None
+    """Level of the intervals, where it is known."""
+    level = results.get("level")
+    return level if is_known(level) and 0 < level < 1 else None
 
 
 def interval_word(results: Results) -> str:
     """``95 % interval``, or ``interval`` when the level is not known."""
     level = interval_level(results)
     return "interval" if level is None else f"{100 * level:g} % interval"
-
-
-def _walk(settings: object) -> Iterator[tuple[str, object]]:
-    if isinstance(settings, Mapping):
-        for key, value in settings.items():
-            yield str(key), value
-            yield from _walk(value)
-    elif isinstance(settings, list | tuple):
-        for value in settings:
-            yield from _walk(value)

@@ -126,9 +126,9 @@ def _accuracy_chart(proxies: list[Row]) -> alt.LayerChart:
     y = alt.Y("value:Q", title=title, scale=scale)
     layers = [
         inline_chart([{"value": 50}]).mark_rule(strokeDash=[4, 4], strokeWidth=1.2).encode(y=y),
-        inline_chart(points).mark_line(strokeWidth=1.6).encode(
-            x=x, y=alt.Y("mean(value):Q", title=title, scale=scale), color=colour
-        ),
+        inline_chart(points)
+        .mark_line(strokeWidth=1.6)
+        .encode(x=x, y=alt.Y("mean(value):Q", title=title, scale=scale), color=colour),
     ]
     for offset, values in side_by_side(points, "seed"):
         layers += _points_with_bars(values, offset, x, y, colour, shape, ["Proxy:N", "Parameters:N", "Accuracy:N"])
@@ -142,7 +142,7 @@ def _points_with_bars(
     ends = [point | {"value": point["low"]} for point in bars]
     return [
         inline_chart(ends).mark_rule(strokeWidth=1.4, xOffset=offset).encode(x=x, y=y, y2="high:Q", color=colour),
-        inline_chart(points).mark_point(filled=True, size=50, opacity=1, xOffset=offset).encode(
-            x=x, y=y, color=colour, shape=shape, tooltip=tooltip
-        ),
+        inline_chart(points)
+        .mark_point(filled=True, size=50, opacity=1, xOffset=offset)
+        .encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from overopt.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from overopt.stats.estimate import FloatArray
@@ -25,7 +25,7 @@ class RewardModel:
         If the checkpoint has more than one output, or padding cannot be told from the end of a text.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str = "reward-model"):
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str = "reward-model"):
         if model.config.num_labels != 1:
             raise ConfigError(f"{name} has {model.config.num_labels} outputs; a reward model has one")
         if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -86,11 +86,11 @@ class RewardModel:
     @torch.no_grad()
     def _forward(self, ids: Sequence[Sequence[int]]) -> FloatArray:
         ids_BT, mask_BT = right_padded(ids, self.tokenizer.pad_token_id)
-        return self.model(input_ids=ids_BT, attention_mask=mask_BT).logits[:, 0].double().numpy()
+        return np.asarray(self.model(input_ids=ids_BT, attention_mask=mask_BT).logits[:, 0].double())
 
 
 def encode_texts(
-    tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], completions: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], completions: Sequence[str]
 ) -> list[list[int]]:
     """Token ids of prompt, completion and end token; the two are tokenized apart, as they were when sampled."""
     heads = _encode_unique(tokenizer, prompts, special=True)
@@ -109,7 +109,7 @@ def right_padded(ids: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, 
     return ids_BT, mask_BT
 
 
-def _encode_unique(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], *, special: bool) -> dict[str, list[int]]:
+def _encode_unique(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special: bool) -> dict[str, list[int]]:
     unique = list(dict.fromkeys(texts))
     if not unique:
         return {}

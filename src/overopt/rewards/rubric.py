@@ -23,6 +23,7 @@ understood ("not bad" counts as bad); any word of the prompt counts as relevant 
 gold of a *model* of the problem, not a judge of conversation.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -42,11 +43,13 @@ LENGTH_WIDTH = 0.7
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)*")
 
 FUNCTION_WORDS = frozenset(
-    "a about after all also am an and any are as at be because been but by can could did do does doing done don't for "
-    "from get go got had has have having he her here him his how i i'd i'll i'm i've if in into is it it's its just "
-    "know like me more my no not now of oh ok okay on one or our out over really she should so some than that that's "
-    "the their them then there they they're think this those to too up us very was we well were what when where which "
-    "who why will with would yeah yes you you're your".split()
+    """
+    a about after all also am an and any are as at be because been but by can could did do does doing done don't for
+    from get go got had has have having he her here him his how i i'd i'll i'm i've if in into is it it's its just
+    know like me more my no not now of oh ok okay on one or our out over really she should so some than that that's
+    the their them then there they they're think this those to too up us very was we well were what when where which
+    who why will with would yeah yes you you're your
+    """.split()  # noqa: SIM905, a list of words is read as words
 )
 """Words too common to show that a reply is about its prompt."""
 
@@ -115,7 +118,7 @@ class GoldRubric:
         distinct = set(words)
         repeated = 2 * (1 - len(distinct) / n_words)
         if n_words > 1:
-            pairs = set(zip(words, words[1:], strict=False))
+            pairs = set(itertools.pairwise(words))
             repeated += 1 - len(pairs) / (n_words - 1)
         lexicon = self._valence
         valence = sum([lexicon[word] for word in words if word in lexicon])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from overopt.assets.catalog import PROMPT_TOKENS, RECORD, REPLY_TOKENS, SCHEMA, WIDTHS, hash_folder, model_name
 from overopt.assets.chitchat import SPLIT_PERCENT, exchanges, load_conversations
@@ -44,7 +44,7 @@ RECIPES: dict[int, PretrainConfig] = {
 """Rates and lengths were chosen by held-out loss; more steps overfit the two million reply tokens there are."""
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer() -> PreTrainedTokenizerBase:
     """The tokenizer, learnt from the train split alone."""
     rows = exchanges(load_conversations(), "train").rows
     return train_tokenizer((f"{row.prompt}{row.reply}" for row in rows), vocabulary=VOCABULARY)
@@ -64,7 +64,7 @@ def build_model(width: int, folder: Path, progress: Callable[[int, int, str], No
 
     model = pretrain(recipe, tokens("train"), tokenizer, progress=progress)
     shutil.rmtree(folder, ignore_errors=True)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     stored = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     held_out = tokens("evaluation")

@@ -64,7 +64,9 @@ class ChitchatConfig:
         if self.policy_width not in POLICY_WIDTHS:
             problems.append(f"policy_width is one of {POLICY_WIDTHS}, not {self.policy_width}")
         problems += [f"{w} in proxy_widths is not one of {WIDTHS}" for w in self.proxy_widths if w not in WIDTHS]
-        problems += [f"{w} in rl_widths is not among proxy_widths" for w in self.rl_widths if w not in self.proxy_widths]
+        problems += [
+            f"{w} in rl_widths is not among proxy_widths" for w in self.rl_widths if w not in self.proxy_widths
+        ]
         problems += [f"{n} in pairs is below 1" for n in self.pairs if n < 1]
         if not self.pairs or not self.proxy_widths:
             problems.append("pairs and proxy_widths name at least one value each")
@@ -79,8 +81,11 @@ class ChitchatConfig:
         if self.rl_seeds > self.proxy_seeds:
             problems.append("each RL seed has a proxy of its own: rl_seeds cannot exceed proxy_seeds")
         if self.rl_seeds > 1:
-            problems += [f"{w} in rl_widths has one seed: it is above seeded_width" for w in self.rl_widths
-                         if w > self.seeded_width]
+            problems += [
+                f"{w} in rl_widths has one seed: it is above seeded_width"
+                for w in self.rl_widths
+                if w > self.seeded_width
+            ]
         if problems:
             raise ConfigError("; ".join(problems))
 

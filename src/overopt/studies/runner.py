@@ -21,8 +21,17 @@ from overopt.reports.page import write_report
 from overopt.studies.study import Output, Study
 from overopt.workflow import Event, Store, plan, run
 
-PACKAGES = ("numpy", "scipy", "polars", "torch", "transformers", "tokenizers", "altair", "chitchat-dataset",
-            "vaderSentiment")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "polars",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "altair",
+    "chitchat-dataset",
+    "vaderSentiment",
+)
 
 
 def run_study(
@@ -146,5 +155,7 @@ def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:
     """Names of the settings in which two headers differ, at most three, with both values."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
-        return [line for name in names for line in _differences(found.get(name), wanted.get(name), f"{path}.{name}")][:3]
+        return [line for name in names for line in _differences(found.get(name), wanted.get(name), f"{path}.{name}")][
+            :3
+        ]
     return [f"{path.removeprefix('.').removeprefix('settings.')} is {found}, not {wanted}"]

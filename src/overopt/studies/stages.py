@@ -15,7 +15,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from overopt.assets.catalog import PROMPT_TOKENS, base_model, fingerprint, model_path
-from overopt.assets.chitchat import exchanges, load_conversations
+from overopt.assets.chitchat import Split, exchanges, load_conversations
 from overopt.errors import DataError
 from overopt.optimize.policy_gradient import PolicyGradientConfig, optimize_policy
 from overopt.policies.logprobs import join_tokens, reply_statistics
@@ -60,8 +60,9 @@ def choose_prompts(
     _, tokenizer = load_policy(policy.path)
     conversations = load_conversations()
     frames = []
-    for split, wanted in (("preference", preference_prompts), ("evaluation", evaluation_prompts)):
-        rows = exchanges(conversations, split).rows  # type: ignore[arg-type]
+    sizes: dict[Split, int] = {"preference": preference_prompts, "evaluation": evaluation_prompts}
+    for split, wanted in sizes.items():
+        rows = exchanges(conversations, split).rows
         order = stream(seed, "prompts", split).permutation(len(rows))
         chosen = [rows[index] for index in order]
         if split == "evaluation":

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional as F
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from overopt.assets.chitchat import Exchange
 from overopt.errors import NonFiniteError
@@ -32,7 +32,7 @@ class Architecture:
     hidden: int
     """Width of the feed-forward layer."""
 
-    def config(self, tokenizer: PreTrainedTokenizerFast, *, context: int) -> LlamaConfig:
+    def config(self, tokenizer: PreTrainedTokenizerBase, *, context: int) -> LlamaConfig:
         """The Hugging Face configuration for this shape."""
         return LlamaConfig(
             vocab_size=len(tokenizer),
@@ -89,7 +89,7 @@ class TokenMatrix:
         return TokenMatrix(self.ids[keep], self.lengths[keep], self.reply_starts[keep], keep[keep])
 
 
-def fit_prompts(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], limit: int) -> list[str]:
+def fit_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], limit: int) -> list[str]:
     """The longest end of each prompt, cut between words, that takes at most ``limit`` tokens (no <|bos|>)."""
     fitted = list(prompts)
     pending = list(range(len(fitted)))
@@ -111,7 +111,7 @@ def fit_prompts(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], limi
 
 
 def tokenize_exchanges(
-    tokenizer: PreTrainedTokenizerFast, rows: Sequence[Exchange], *, prompt_tokens: int, reply_tokens: int
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Exchange], *, prompt_tokens: int, reply_tokens: int
 ) -> TokenMatrix:
     """Exchanges as rows of at most 1 + ``prompt_tokens`` + ``reply_tokens`` tokens; prompts lose words on the left."""
     prompts = fit_prompts(tokenizer, [row.prompt for row in rows], prompt_tokens)
@@ -132,7 +132,7 @@ def tokenize_exchanges(
 def pretrain(
     config: PretrainConfig,
     data: TokenMatrix,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerBase,
     *,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> LlamaForCausalLM:
@@ -148,7 +148,7 @@ def pretrain(
     llama = config.architecture.config(tokenizer, context=context)
     llama.attention_dropout = config.dropout
     # Plain matrix products beat the fused attention of the CPU at these sizes.
-    model = LlamaForCausalLM._from_config(llama, attn_implementation="eager")
+    model: LlamaForCausalLM = LlamaForCausalLM._from_config(llama, attn_implementation="eager")
     model.train()
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
@@ -184,7 +184,8 @@ def pretrain(
             optimizer.zero_grad(set_to_none=True)
         if progress is not None:
             progress(step + 1, config.steps, "steps")
-    return model.eval()
+    model.eval()
+    return model
 
 
 @torch.no_grad()

@@ -113,9 +113,7 @@ def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
 def _batches(n_pairs: int, config: RewardTrainingConfig, seed: int) -> list[np.ndarray]:
     rng = stream(seed, "reward-model", "order")
     steps_per_epoch = max(1, n_pairs // config.batch)
-    return [
-        rows for _ in range(config.epochs) for rows in np.array_split(rng.permutation(n_pairs), steps_per_epoch)
-    ]
+    return [rows for _ in range(config.epochs) for rows in np.array_split(rng.permutation(n_pairs), steps_per_epoch)]
 
 
 def _schedule(step: int, steps: int) -> float:
