@@ -61,7 +61,7 @@ def chart_config(scheme: Scheme, n_sizes: int, *, font: str, legend_columns: int
             "domainColor": AXIS[scheme], "tickColor": AXIS[scheme], "labelFontSize": 12, "titleFontSize": 12,
             "titleFontWeight": "normal", "titlePadding": 8, "labelOverlap": True, "tickCount": 6, "tickSize": 4,
         },
-        "axisX": {"grid": False},
+        "axisX": {"grid": False, "labelFlush": True},
         "axisY": {"domain": False, "ticks": False, "labelPadding": 6},
         "legend": {
             "labelColor": INK[scheme], "titleColor": MUTED[scheme], "labelFontSize": 12, "titleFontSize": 12,

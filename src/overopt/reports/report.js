@@ -1,7 +1,7 @@
 // Draws every figure of the page for the current colour scheme and width, and again when these change or it prints.
 (() => {
   "use strict";
-  const LEGEND_ENTRY_PX = 90;
+  const LEGEND_ENTRY_PX = 112;  // "128 (1.05M)" with its symbol and gap
   const AXIS_PX = 60;
   const configs = JSON.parse(document.getElementById("chart-configs").textContent);
   const charts = [...document.querySelectorAll("figure.chart")].map((figure) => ({

@@ -4,7 +4,7 @@ Scores are in standard deviations of gold on the base policy, 0 being the base p
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 

@@ -4,7 +4,11 @@ A shipped model enters a key by the hash of its files, so that other weights are
 in each stage: stages run side by side, and results do not depend on how many do.
 """
 
+import ctypes
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -297,8 +301,14 @@ def run_rl(
 
 
 def _prepare_torch() -> None:
-    """One thread, whatever runs beside this stage; and no progress bars of libraries among ours."""
+    """One thread, whatever runs beside this stage; memory of the stage before given back; no bars among ours."""
     torch.set_num_threads(1)
+    # A process works through many stages. Without these two it holds 2 GB at the end of the default study: freed
+    # blocks that the C library keeps, and a compiled kernel for every shape of batch it has seen.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library than glibc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
     transformers_logging.disable_progress_bar()
     # It reports as a warning that a reward head is new, which is what training one means.
     transformers_logging.set_verbosity_error()
