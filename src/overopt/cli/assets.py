@@ -51,7 +51,8 @@ def build(
 
     from overopt.assets.catalog import WIDTHS
     from overopt.studies.base_models import build_all
+    from overopt.workflow.progress import LiveView
 
-    console = Console(stderr=True)
-    build_all(out, widths=width or WIDTHS, workers=workers, report=console.print)
+    with LiveView("assets") as view:
+        build_all(out, widths=width or WIDTHS, workers=workers, events=view)
     Console().print(f"Models and their record are in {out}", highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ import polars as pl
 
 from overopt.measure.pools import IntArray
 from overopt.records.tables import GOLD_PARTS
+from overopt.stats.bon import kl_bound
 from overopt.stats.calibration import Recalibration
 from overopt.stats.estimate import FloatArray
 
@@ -36,7 +37,7 @@ def best_of_n_ladder(
             for n in steps:
                 best = int(np.argmax(matrix[row, :n]))
                 reply = replies.row(best, named=True)
-                rows.append({"x": n, "kl": None, **_shown(reply, float(matrix[row, best]), gold_map)})
+                rows.append({"x": n, "kl": float(kl_bound(n)), **_shown(reply, float(matrix[row, best]), gold_map)})
             ladder.append(
                 {"prompt_id": prompt_id, "prompt": replies["prompt"][0], "method": "bon", "group": group, "rows": rows}
             )

@@ -145,6 +145,10 @@ def optimize_policy(
             seed=stream_seed(seed, "policy-gradient", "replies", step),
         )
         reward = scorer.score([chosen[reply.prompt] for reply in replies], [reply.text for reply in replies])
+        if not np.isfinite(reward).all():
+            raise NonFiniteError(
+                f"{int((~np.isfinite(reward)).sum())} of {len(reward)} rewards of RL step {step} are not finite"
+            )
         advantage = leave_one_out_advantage(reward / reward_scale, config.group)
         tokens = _tokens(tokenizer, chosen, replies)
         clipped, norm = _update(policy, optimizer, tokens, advantage, config, sampler, rng, step)

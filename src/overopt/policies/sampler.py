@@ -145,8 +145,6 @@ def _sample_batch(
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]
-    if not bool(torch.isfinite(logprob_B).all()):
-        raise NonFiniteError("the policy returned scores that are not finite while sampling; its weights are damaged")
     return _replies(tokenizer, rows, tokens_BT, logprob_B, entropy_B)
 
 
@@ -183,8 +181,10 @@ def _replies(
 
 
 def _inverse_cdf(probability_BV: torch.Tensor, uniform_B: torch.Tensor) -> torch.Tensor:
-    """The token at which the cumulative probability passes ``uniform_B``; one never drawn has probability 0."""
+    """The token at which the cumulative probability passes ``uniform_B``; one of probability 0 is never drawn."""
     cumulative_BV = probability_BV.cumsum(-1)
+    if not bool(torch.isfinite(cumulative_BV[:, -1]).all()):
+        raise NonFiniteError("the policy returned scores that are not finite while sampling; its weights are damaged")
     # Rounding leaves the total near 1, not at 1: the draw is scaled to it, and stays below it.
     total_B1 = cumulative_BV[:, -1:]
     target_B1 = (uniform_B[:, None].to(total_B1.dtype) * total_B1).clamp(max=torch.nextafter(total_B1, -total_B1))

@@ -53,6 +53,7 @@ def chart_config(scheme: Scheme, n_sizes: int, *, font: str, legend_columns: int
     # Any: the values of a JSON object.
     return {
         "background": "transparent",
+        "padding": {"left": 4, "top": 4, "right": 16, "bottom": 4},  # half of the last label of an x axis
         "font": font,
         "view": {"stroke": None},
         "range": {"ordinal": size_colours(scheme, max(n_sizes, 1)), "category": list(CATEGORIES[scheme])},
@@ -61,7 +62,7 @@ def chart_config(scheme: Scheme, n_sizes: int, *, font: str, legend_columns: int
             "domainColor": AXIS[scheme], "tickColor": AXIS[scheme], "labelFontSize": 12, "titleFontSize": 12,
             "titleFontWeight": "normal", "titlePadding": 8, "labelOverlap": True, "tickCount": 6, "tickSize": 4,
         },
-        "axisX": {"grid": False, "labelFlush": True},
+        "axisX": {"grid": False},
         "axisY": {"domain": False, "ticks": False, "labelPadding": 6},
         "legend": {
             "labelColor": INK[scheme], "titleColor": MUTED[scheme], "labelFontSize": 12, "titleFontSize": 12,

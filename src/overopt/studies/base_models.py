@@ -5,30 +5,33 @@ same kind of machine gives the same file. Weights are stored in bfloat16 and mea
 """
 
 import json
-import multiprocessing
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from overopt.assets.catalog import PROMPT_TOKENS, RECORD, REPLY_TOKENS, SCHEMA, WIDTHS, hash_folder, model_name
-from overopt.assets.chitchat import SPLIT_PERCENT, exchanges, load_conversations
+from overopt.assets.chitchat import SPLIT_PERCENT, Split, exchanges, load_conversations
 from overopt.errors import ConfigError
 from overopt.training.language_model import (
     Architecture,
     PretrainConfig,
+    TokenMatrix,
     describe,
     held_out_losses,
     pretrain,
     tokenize_exchanges,
 )
 from overopt.training.tokenizer import train_tokenizer
+from overopt.workflow import Event, Stage, StageContext, Store, run, stage_function
 
+CONTEXT = 2 * (1 + PROMPT_TOKENS + REPLY_TOKENS)
+"""Positions of a model: room for longer prompts than it saw."""
 VOCABULARY = 2_048
 
 RECIPES: dict[int, PretrainConfig] = {
@@ -41,35 +44,36 @@ RECIPES: dict[int, PretrainConfig] = {
         architecture=Architecture(width=224, layers=4, heads=7, hidden=608), steps=2_000, matrix_lr=4e-3
     ),
 }
-"""Rates and lengths were chosen by held-out loss; more steps overfit the two million reply tokens there are."""
+"""Passes over the two million reply tokens that there are: about four at 3,000 steps."""
 
 
-def build_tokenizer() -> PreTrainedTokenizerBase:
+def build_tokenizer(vocabulary: int) -> PreTrainedTokenizerBase:
     """The tokenizer, learnt from the train split alone."""
     rows = exchanges(load_conversations(), "train").rows
-    return train_tokenizer((f"{row.prompt}{row.reply}" for row in rows), vocabulary=VOCABULARY)
+    return train_tokenizer((f"{row.prompt}{row.reply}" for row in rows), vocabulary=vocabulary)
 
 
-def build_model(width: int, folder: Path, progress: Callable[[int, int, str], None] | None = None) -> dict[str, Any]:
-    """Train the model of that width, save it in ``folder``, and return its entry for the record."""
+@stage_function(name="assets.base_model", version=1, title="base model")
+def train_base_model(ctx: StageContext, *, width: int, recipe: PretrainConfig, vocabulary: int) -> None:
+    """The model of that width, trained, saved under ``model/`` and measured as saved, with its entry for the record."""
     torch.set_num_threads(1)
-    recipe = RECIPES[width]
+    transformers_logging.disable_progress_bar()
     conversations = load_conversations()
-    tokenizer = build_tokenizer()
-    tokenizer.model_max_length = 2 * (1 + PROMPT_TOKENS + REPLY_TOKENS)
+    tokenizer = build_tokenizer(vocabulary)
 
-    def tokens(split: Any) -> Any:
+    def tokens(split: Split) -> TokenMatrix:
         rows = exchanges(conversations, split).rows
         return tokenize_exchanges(tokenizer, rows, prompt_tokens=PROMPT_TOKENS, reply_tokens=REPLY_TOKENS)
 
-    model = pretrain(recipe, tokens("train"), tokenizer, progress=progress)
-    shutil.rmtree(folder, ignore_errors=True)
+    train, held_out = tokens("train"), tokens("evaluation")
+    model = pretrain(recipe, train, tokenizer, progress=ctx.progress)
+    folder = ctx.out / "model"
     model.bfloat16().save_pretrained(folder)
+    tokenizer.model_max_length = CONTEXT
     tokenizer.save_pretrained(folder)
     stored = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    held_out = tokens("evaluation")
     fits = held_out.complete()
-    return {
+    entry = {
         **describe(recipe, model),
         "held_out_nats_per_token": {
             **held_out_losses(stored, fits),
@@ -78,12 +82,19 @@ def build_model(width: int, folder: Path, progress: Callable[[int, int, str], No
         "held_out_exchanges": {"complete": len(fits.ids), "all": len(held_out.ids)},
         "files": hash_folder(folder),
     }
+    (ctx.out / "entry.json").write_text(json.dumps(entry), encoding="utf-8")
 
 
 def build_all(
-    root: Path, *, widths: Sequence[int] = WIDTHS, workers: int = 1, report: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
+    root: Path,
+    *,
+    widths: Sequence[int] = WIDTHS,
+    workers: int = 1,
+    events: Callable[[Event], None] = lambda event: None,
+) -> None:
     """Train models of ``widths`` under ``root`` and write the record; other entries of the record stay.
+
+    Finished models lie in ``root/store``: a build that was stopped goes on with the models it had not finished.
 
     Raises
     ------
@@ -93,15 +104,24 @@ def build_all(
     unknown = [width for width in widths if width not in RECIPES]
     if unknown:
         raise ConfigError(f"there is no recipe for width {unknown[0]}; there are {', '.join(map(str, RECIPES))}")
-    root.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        largest_first = sorted(widths, reverse=True)
-        jobs = {pool.submit(build_model, width, root / model_name(width)): width for width in largest_first}
-        for job in as_completed(jobs):
-            width, entry = jobs[job], job.result()
-            _record(root, width, entry)
-            report(f"{model_name(width)}: {entry['held_out_nats_per_token']['reply']:.3f} nats per held-out token")
-    return dict(json.loads((root / RECORD).read_text()))
+    stages = {
+        width: Stage(
+            train_base_model,
+            label=model_name(width),
+            cost=width * RECIPES[width].steps,
+            width=width,
+            recipe=RECIPES[width],
+            vocabulary=VOCABULARY,
+        )
+        for width in widths
+    }
+    store = Store(root / "store")
+    run(stages.values(), store, workers=workers, events=events)
+    for width, stage in stages.items():
+        folder = root / model_name(width)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(store.path(stage) / "model", folder)
+        _record(root, width, json.loads((store.path(stage) / "entry.json").read_text(encoding="utf-8")))
 
 
 def _record(root: Path, width: int, entry: dict[str, Any]) -> None:
