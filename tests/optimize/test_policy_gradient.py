@@ -258,6 +258,10 @@ def test_nothing_is_stepped_with_numbers_that_are_not_finite(reference, tokenize
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"learning_rate": math.nan}, "learning_rate"),
         ({"clip": 0.0}, "clip"),
+        ({"learning_rate": math.inf}, "learning_rate"),
+        ({"max_gradient": -1.0}, "max_gradient"),
+        ({"warm_up": -1}, "warm_up"),
+        ({"minibatches": 3, "prompts_per_step": 1, "group": 2}, "minibatches"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes, name):

@@ -19,7 +19,7 @@ from scipy.stats import chi2
 from overopt.assets.catalog import model_path
 from overopt.errors import ConfigError, DataError, NonFiniteError
 from overopt.policies.logprobs import join_tokens, reply_statistics
-from overopt.policies.models import load_policy
+from overopt.policies.models import encode_prompts, load_policy
 from overopt.policies.sampler import SamplerConfig, _inverse_cdf, left_padded, sample
 
 CHANCE = 1e-6
@@ -264,3 +264,23 @@ def test_a_tokenizer_that_pads_with_the_end_token_is_refused(tmp_path, letters):
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="one token for padding and for the end"):
         load_policy(tmp_path)
+
+
+def test_a_prompt_that_spells_the_end_token_does_not_end(letters):
+    """Encoded as the special token it would put a real end into the middle of a prompt."""
+    model, tokenizer = load_policy(model_path(8))
+    ids = encode_prompts(tokenizer, ["a<|eos|>b"])[0]
+    assert tokenizer.eos_token_id not in ids
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "a<|eos|>b"
+
+
+def test_an_empty_prompt_is_refused(letters):
+    with pytest.raises(DataError, match="prompt 1 is empty"):
+        draw(letters, [PROMPTS[0], ""])
+
+
+def test_a_reply_longer_than_the_context_is_not_blamed_on_the_prompt():
+    model, tokenizer = load_policy(model_path(8))
+    config = SamplerConfig(max_tokens=model.config.max_position_embeddings)
+    with pytest.raises(ConfigError, match=r"sampler\.max_tokens"):
+        sample(model, tokenizer, ["hi\n"], per_prompt=1, config=config, seed=0)

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from overopt.errors import ConfigError, NonFiniteError
 from overopt.policies.logprobs import ReplyTokens, by_length, join_tokens, token_logprobs
+from overopt.policies.models import encode_prompts
 from overopt.policies.sampler import Reply, SamplerConfig, sample
 from overopt.protocols import Scorer
 from overopt.seeding import stream, stream_seed
@@ -48,8 +49,16 @@ class PolicyGradientConfig:
         for name in ("steps", "prompts_per_step", "minibatches", "measure_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"rl.{name} must be at least 1; got {getattr(self, name)}")
-        if not (self.learning_rate > 0 and self.clip > 0):
-            raise ConfigError("rl.learning_rate and rl.clip must be above 0")
+        if self.minibatches > self.prompts_per_step * self.group:
+            raise ConfigError(
+                f"rl.minibatches is {self.minibatches}, more than the "
+                f"{self.prompts_per_step * self.group} replies of a step"
+            )
+        if self.warm_up < 0:
+            raise ConfigError(f"rl.warm_up must be 0 or more; got {self.warm_up}")
+        for name in ("learning_rate", "clip", "max_gradient"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"rl.{name} must be above 0 and finite; got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,8 @@ def optimize_policy(
     NonFiniteError
         Before the optimiser's step, if the loss or the gradient is not finite.
     """
+    if not 0 < reward_scale < float("inf"):
+        raise ConfigError(f"reward_scale must be above 0 and finite; got {reward_scale}")
     if len(prompts) < config.prompts_per_step:
         raise ConfigError(f"rl.prompts_per_step is {config.prompts_per_step}, but there are {len(prompts)} prompts")
     policy = copy.deepcopy(reference).eval()
@@ -219,7 +230,7 @@ def _logprobs(policy: PreTrainedModel, tokens: ReplyTokens, sampler: SamplerConf
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], replies: Sequence[Reply]) -> ReplyTokens:
-    ids = tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
+    ids = encode_prompts(tokenizer, prompts)
     return join_tokens(
         [ids[reply.prompt] for reply in replies], [reply.token_ids for reply in replies], pad=tokenizer.pad_token_id
     )

@@ -36,7 +36,9 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str | Path) -> Non
         raise ConfigError(f"the tokenizer of {path} uses one token for padding and for the end of a text")
 
 
-def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, limit: int) -> list[list[int]]:
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, limit: int | None = None
+) -> list[list[int]]:
     """Token ids of each prompt, with the tokens the tokenizer puts first (<|bos|>).
 
     Raises
@@ -44,10 +46,14 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *
     DataError
         If a prompt is empty or takes more than ``limit`` tokens; nothing is cut in silence.
     """
-    ids: list[list[int]] = tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
+    for index, prompt in enumerate(prompts):
+        if not prompt:
+            raise DataError(f"prompt {index} is empty")
+    if not prompts:
+        return []
+    # A text that spells a special token is text: it must not end a prompt.
+    ids: list[list[int]] = tokenizer(list(prompts), split_special_tokens=True)["input_ids"]
     for index, tokens in enumerate(ids):
-        if not tokens:
-            raise DataError(f"prompt {index} has no tokens")
-        if len(tokens) > limit:
+        if limit is not None and len(tokens) > limit:
             raise DataError(f"prompt {index} takes {len(tokens)} tokens, the policy has room for {limit}; shorten it")
     return ids

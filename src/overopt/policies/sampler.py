@@ -76,6 +76,11 @@ def sample(
         If the model returns scores that are no distribution.
     """
     limit = model.config.max_position_embeddings - config.max_tokens
+    if limit < 1:
+        raise ConfigError(
+            f"sampler.max_tokens is {config.max_tokens}, but the policy reads {model.config.max_position_embeddings} "
+            "tokens, prompt included"
+        )
     ids = encode_prompts(tokenizer, prompts, limit=limit)
     uniforms = [stream(seed, "sample", index).random((per_prompt, config.max_tokens)) for index in range(len(prompts))]
     by_length = sorted(range(len(prompts)), key=lambda index: len(ids[index]))

@@ -30,6 +30,8 @@ class RewardModel:
             raise ConfigError(f"{name} has {model.config.num_labels} outputs; a reward model has one")
         if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
             raise ConfigError(f"the tokenizer of {name} needs a pad token that is not its end token")
+        # The model looks for the last token that is not its own pad token: it must be the one that pads here.
+        model.config.pad_token_id = tokenizer.pad_token_id
         self.name = name
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -113,4 +115,6 @@ def _encode_unique(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, 
     unique = list(dict.fromkeys(texts))
     if not unique:
         return {}
-    return dict(zip(unique, tokenizer(unique, add_special_tokens=special)["input_ids"], strict=True))
+    # A reply that spells the end token is scored as the text it is.
+    ids = tokenizer(unique, add_special_tokens=special, split_special_tokens=True)["input_ids"]
+    return dict(zip(unique, ids, strict=True))

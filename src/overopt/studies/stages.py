@@ -23,7 +23,7 @@ from overopt.assets.chitchat import Split, exchanges, load_conversations
 from overopt.errors import DataError
 from overopt.optimize.policy_gradient import PolicyGradientConfig, optimize_policy
 from overopt.policies.logprobs import join_tokens, reply_statistics
-from overopt.policies.models import load_policy
+from overopt.policies.models import encode_prompts, load_policy
 from overopt.policies.sampler import Reply, SamplerConfig, sample
 from overopt.records.tables import GOLD_PARTS, read_table, settings_of, write_table
 from overopt.rewards.checkpoint import RewardModel
@@ -249,7 +249,7 @@ def run_rl(
     training = table.filter(pl.col("split") == "preference")["prompt"].to_list()
     evaluation = table.filter(pl.col("split") == "evaluation")
     texts, prompt_ids = evaluation["prompt"].to_list(), evaluation["prompt_id"].to_list()
-    prompt_tokens = tokenizer(texts, add_special_tokens=True)["input_ids"]
+    prompt_tokens = encode_prompts(tokenizer, texts)
     pair_scores = read_table(proxy / "pair_scores.parquet", "pair_scores")
     base_scores = np.concatenate([pair_scores["score_chosen"].to_numpy(), pair_scores["score_rejected"].to_numpy()])
     frames: list[pl.DataFrame] = []

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from overopt.errors import ConfigError, DataError, NonFiniteError
 from overopt.rewards.checkpoint import RewardModel, encode_texts, right_padded
-from overopt.seeding import stream, stream_seed
+from overopt.seeding import stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +53,13 @@ def train_reward_model(
 ) -> RewardModel:
     """A proxy trained on the pairs, from the pretrained model in the folder ``base``.
 
-    The seed sets the head's first weights and the order of the pairs.
+    The head starts at zero, so that no part of the first rewards is noise; the seed sets the order of the pairs.
 
     Raises
     ------
     DataError
-        If there is no pair, or a pair's sides are equal: such a pair says nothing.
+        If there is no pair, a pair's sides are equal (such a pair says nothing), or a text is longer than the
+        model's context.
     NonFiniteError
         Before the step, if a loss or the gradient is not finite.
     """
@@ -66,15 +67,19 @@ def train_reward_model(
         raise DataError("a reward model cannot be trained on 0 pairs")
     if any(a == b for a, b in zip(chosen, rejected, strict=True)):
         raise DataError("a pair has the same text on both sides; drop such pairs first")
-    torch.manual_seed(stream_seed(seed, "reward-model", "head"))
     model = AutoModelForSequenceClassification.from_pretrained(
         base, num_labels=1, dtype=torch.float32, attn_implementation="eager"
     )
-    # Half of the rewards' unit would be noise if the head started at the usual random scale.
     torch.nn.init.zeros_(model.score.weight)
     tokenizer = AutoTokenizer.from_pretrained(base)
     chosen_ids = encode_texts(tokenizer, prompts, chosen)
     rejected_ids = encode_texts(tokenizer, prompts, rejected)
+    longest = max(len(ids) for ids in (*chosen_ids, *rejected_ids))
+    if longest > model.config.max_position_embeddings:
+        raise DataError(
+            f"a text of {longest} tokens does not fit {Path(base).name}, "
+            f"which reads {model.config.max_position_embeddings}; drop such pairs first"
+        )
 
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
