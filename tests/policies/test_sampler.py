@@ -268,7 +268,7 @@ def test_a_tokenizer_that_pads_with_the_end_token_is_refused(tmp_path, letters):
 
 def test_a_prompt_that_spells_the_end_token_does_not_end(letters):
     """Encoded as the special token it would put a real end into the middle of a prompt."""
-    model, tokenizer = load_policy(model_path(8))
+    _, tokenizer = load_policy(model_path(8))
     ids = encode_prompts(tokenizer, ["a<|eos|>b"])[0]
     assert tokenizer.eos_token_id not in ids
     assert tokenizer.decode(ids, skip_special_tokens=True) == "a<|eos|>b"

@@ -14,7 +14,7 @@ from overopt.measure.ladder import best_of_n_ladder, rl_ladder
 from overopt.measure.pools import Pool, as_matrices
 from overopt.measure.reward_models import proxy_recalibration, proxy_record
 from overopt.measure.rl import rl_record
-from overopt.records.tables import GOLD_PARTS, read_table, settings_of
+from overopt.records.tables import GOLD_PARTS, check_tables, read_table, settings_of
 from overopt.stats.bon import tie_rate
 from overopt.stats.calibration import Recalibration, recalibrate_gold
 from overopt.stats.estimate import Estimate, FloatArray, mean_over_units
@@ -29,10 +29,13 @@ def measure_study(folder: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        If the folder holds no study, or a table is missing or is not what its name says.
+        If the folder holds no study, or a table is not what its name says.
+    ArtifactError
+        If a table is damaged, missing or new.
     """
     header = read_header(folder)
     tables = folder / "tables"
+    check_tables(tables)
     pool_table = read_table(tables / "pool.parquet", "samples")
     preferences = read_table(tables / "preferences.parquet", "preferences")
     labelling = settings_of(tables / "preferences.parquet", "preferences")

@@ -3,6 +3,7 @@
 Everything that is reported can be computed from these tables; none of it needs torch.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from overopt.errors import DataError
+from overopt.errors import ArtifactError, DataError
 
 Kind = Literal["prompts", "preferences", "samples", "pair_scores", "scores", "rl_steps"]
 VERSION = 1
@@ -105,3 +106,41 @@ def settings_of(path: Path, kind: Kind) -> dict[str, Any]:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}")
     settings: dict[str, Any] = header["settings"]
     return settings
+
+
+CHECKSUMS = "checksums.json"
+
+
+def seal_tables(folder: Path) -> None:
+    """Record the checksum of every table below ``folder``, so that damage is seen before a number is computed."""
+    (folder / CHECKSUMS).write_text(json.dumps(_checksums(folder), indent=1) + "\n", encoding="utf-8")
+
+
+def check_tables(folder: Path) -> None:
+    """Refuse tables that are not, byte for byte, those that were sealed.
+
+    Raises
+    ------
+    ArtifactError
+        If a table was changed, is missing or is new; the message names the first one.
+    """
+    try:
+        sealed: dict[str, str] = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{folder} has no list of its tables that can be read ({error}); run the study again with the same --out"
+        ) from error
+    found = _checksums(folder)
+    for name in sorted({**sealed, **found}):
+        if sealed.get(name) != found.get(name):
+            problem = "is missing" if name not in found else "was changed" if name in sealed else "is not the study's"
+            raise ArtifactError(
+                f"{folder / name} {problem} since it was written; run the study again with the same --out to restore it"
+            )
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.parquet"))
+    }

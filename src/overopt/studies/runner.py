@@ -17,6 +17,7 @@ from typing import Any
 from overopt import __version__
 from overopt.errors import StorageError
 from overopt.measure.study import measure_study, read_header
+from overopt.records.tables import seal_tables
 from overopt.reports.page import write_report
 from overopt.studies.study import Output, Study
 from overopt.workflow import Event, Store, plan, run
@@ -52,6 +53,7 @@ def run_study(
     stages = study.stages()
     run(stages, store, workers=workers, events=events)
     _export(study.tables, folder / "tables", store)
+    seal_tables(folder / "tables")
     _export(study.models, folder / "models", store)
     results = measure_study(folder)
     results["versions"] = installed_versions()
@@ -71,7 +73,9 @@ def report_study(folder: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        If the folder holds no finished study or a table is damaged.
+        If the folder holds no study.
+    ArtifactError
+        If a table is damaged: it cannot be made again from here.
     """
     results = measure_study(folder)
     path = folder / "results.json"

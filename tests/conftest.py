@@ -1,0 +1,34 @@
+"""The smoke study, run once by its command, for all tests that look at what a run leaves behind."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def overopt(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would."""
+    command = [sys.executable, "-m", "overopt", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder of a finished smoke study, not to be changed, and what the command said."""
+    folder = tmp_path_factory.mktemp("smoke") / "study"
+    result = overopt("run", "--preset", "smoke", "--out", folder)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+@pytest.fixture(scope="session")
+def smoke(smoke_run) -> Path:
+    return smoke_run[0]
+
+
+@pytest.fixture
+def smoke_copy(smoke, tmp_path) -> Path:
+    """A copy of the finished smoke study, to be changed."""
+    return Path(shutil.copytree(smoke, tmp_path / "study"))
