@@ -415,3 +415,11 @@ def test_impossible_numbers_are_refused(tmp_path, options):
 
 def test_nothing_to_do_is_done_at_once(tmp_path):
     assert run([], Store(tmp_path), workers=2) == {}
+
+
+def test_a_process_that_worked_long_is_replaced(tmp_path, monkeypatch):
+    """Libraries keep what they once allocated: a study of many stages would hold the sum of its stages."""
+    monkeypatch.setattr("overopt.workflow.executor._LONG_S", -1.0)
+    stages = [Stage(toy.write_pid, text=str(number)) for number in range(3)]
+    folders = run(stages, Store(tmp_path), workers=1)
+    assert len({(folder / "pid").read_text() for folder in folders.values()}) == 3

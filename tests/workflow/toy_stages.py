@@ -34,6 +34,11 @@ def noted(notes: Path) -> list[str]:
     return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
 
 
+@stage_function(title="write the process")
+def write_pid(ctx: StageContext, *, text: str) -> None:
+    (ctx.out / "pid").write_text(str(os.getpid()))
+
+
 @stage_function(title="write")
 def write(ctx: StageContext, *, text: str, notes: str = "", settings: Settings | None = None) -> None:
     if notes:

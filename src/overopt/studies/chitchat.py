@@ -56,7 +56,9 @@ class ChitchatConfig:
     """Replies to each evaluation prompt at each measurement."""
     reward_training: RewardTrainingConfig = field(default_factory=RewardTrainingConfig)
     """The learning rate is that of width 64; others scale it with width^-1/2, as small ones bear and need more."""
-    rl: PolicyGradientConfig = field(default_factory=lambda: PolicyGradientConfig(steps=42, measure_every=3))
+    rl: PolicyGradientConfig = field(
+        default_factory=lambda: PolicyGradientConfig(steps=48, measure_every=3, learning_rate=4e-4)
+    )
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
 
     def __post_init__(self) -> None:

@@ -28,6 +28,8 @@ EventKind = Literal["planned", "reused", "started", "progress", "finished", "fai
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 """Read once, when numpy, torch and polars are imported; so they are set before a worker imports anything."""
 
+_LONG_S = 20.0
+"""A process that worked longer on a stage is replaced: libraries keep memory, and starting anew is cheap beside it."""
 _LEAVE_S = 5.0
 
 
@@ -279,6 +281,8 @@ class _Pool:
             stage = worker.stage
             if isinstance(message, Outcome | _Lost):
                 worker.stage = None
+            if isinstance(message, Outcome) and message.seconds > _LONG_S:
+                self._dismiss([worker])
             if stage is not None:
                 yield stage, message
 
