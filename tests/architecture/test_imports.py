@@ -11,14 +11,14 @@ ROWS = [
     {"errors", "seeding"},
     {"stats"},
     {"records", "protocols"},
-    {"assets", "policies", "rewards", "measure", "workflow", "reports"},
+    {"assets", "policies", "rewards", "worlds", "measure", "workflow", "reports"},
     {"training"},
     {"optimize"},
     {"studies"},
     {"cli"},
 ]
 ROW = {package: row for row, packages in enumerate(ROWS) for package in packages}
-LIGHT = {"errors", "seeding", "stats", "records", "protocols", "measure", "workflow", "reports", "cli"}
+LIGHT = {"errors", "seeding", "stats", "records", "protocols", "worlds", "measure", "workflow", "reports", "cli"}
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "chitchat_dataset", "vaderSentiment"}
 
 
@@ -75,3 +75,20 @@ def test_packages_of_one_row_do_not_see_each_other(tmp_path):
     file = tmp_path / "bad.py"
     file.write_text("import overopt.reports.page\nfrom overopt import workflow\n")
     assert upward("measure", imported_modules(file)) == ["overopt.reports.page", "overopt.workflow"]
+
+
+def statistics_used(path: Path) -> list[str]:
+    """The modules of ``overopt.stats`` that a file imports, at its top or inside a function."""
+    return [module for module in imported_modules(path) if module.split(".")[:2] == ["overopt", "stats"]]
+
+
+def test_worlds_never_import_the_statistics_that_they_judge():
+    files = sorted((SOURCE / "worlds").rglob("*.py"))
+    assert files
+    assert {path.name: found for path in files if (found := statistics_used(path))} == {}
+
+
+def test_an_import_of_the_statistics_inside_a_function_is_seen(tmp_path):
+    file = tmp_path / "bad.py"
+    file.write_text("def truth():\n    from overopt import stats\n    return stats\n")
+    assert statistics_used(file) == ["overopt.stats"]

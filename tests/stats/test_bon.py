@@ -1,3 +1,6 @@
+from decimal import Decimal, localcontext
+from math import factorial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,22 +8,9 @@ from hypothesis import strategies as st
 from oracles import best_of_n as oracle
 
 from overopt.errors import ConfigError, DataError, ShapeError
-from overopt.stats import bon
-from overopt.stats.bon import best_of_n_curve, best_of_n_kl, best_of_n_score, best_of_n_weights, kl_bound, tie_rate
-
-
-@st.composite
-def pools(draw, max_prompts=3, max_pool=7):
-    """Small pools of small integers, so that ties are common and sums are exact."""
-    shape = draw(st.integers(1, max_prompts)), draw(st.integers(1, max_pool))
-    size = shape[0] * shape[1]
-    proxy = draw(st.lists(st.integers(0, 3), min_size=size, max_size=size))
-    values = draw(st.lists(st.integers(-8, 8), min_size=size, max_size=size))
-    return np.reshape(proxy, shape).astype(float), np.reshape(values, shape).astype(float)
-
-
-def every_n(proxy):
-    return list(range(1, proxy.shape[1] + 1))
+from overopt.stats import pools as pools_module
+from overopt.stats.bon import best_of_n_curve, best_of_n_curves, best_of_n_score, best_of_n_weights, tie_rate
+from stats.pool_cases import every_n, one_by_one, pools, ragged_pools
 
 
 @given(pools())
@@ -100,7 +90,7 @@ def test_blocks_of_prompts_give_what_single_prompts_give(monkeypatch):
     rng = np.random.default_rng(1)
     proxy, values = rng.integers(0, 9, (50, 20)).astype(float), rng.normal(size=(50, 20))
     whole = best_of_n_curve(proxy, values, [1, 5, 20])
-    monkeypatch.setattr(bon, "_BLOCK_SCORES", 70)  # three prompts a block, the last one short
+    monkeypatch.setattr(pools_module, "_BLOCK_SCORES", 70)  # three prompts a block, the last one short
     np.testing.assert_allclose(best_of_n_curve(proxy, values, [1, 5, 20]), whole, rtol=1e-14)
 
 
@@ -138,49 +128,78 @@ def test_score_is_the_mean_over_prompts_with_its_error():
     assert np.isnan(best_of_n_score(proxy[:1], gold[:1], 5).stderr)
 
 
-@pytest.mark.parametrize("probabilities", [(0.5, 0.5), (0.25, 0.25, 0.5), (0.5, 0.125, 0.125, 0.25), (1.0,)])
-@pytest.mark.parametrize("n", [1, 2, 7, 64])
-def test_kl_of_a_discrete_policy_is_exact(probabilities, n):
-    scores = np.repeat(np.arange(len(probabilities)), [int(64 * p) for p in probabilities]).astype(float)[None]
-    assert best_of_n_kl(scores, [n])[0, 0] == pytest.approx(oracle.kl(probabilities, n), abs=1e-12)
-    assert best_of_n_kl(scores, [n])[0, 0] <= kl_bound(n) + 1e-12
-
-
-def test_kl_of_two_answers_stays_at_ln_2_where_the_formula_diverges():
-    """The formula ln n - (n-1)/n is plotted as exact everywhere; with ties it is a bound and nothing more."""
-    scores = np.repeat([0.0, 1.0], 50)[None]
-    assert best_of_n_kl(scores, [10_000])[0, 0] == pytest.approx(np.log(2), abs=1e-9)
-    assert kl_bound(10_000) > 8
+@given(ragged_pools())
+def test_ragged_pools_equal_the_mean_over_every_subset_of_each_prompt(case):
+    proxy, values, sizes = case
+    ns = list(range(1, sizes.min() + 1))
+    expected = [[oracle.expected_value(p, v, n) for n in ns] for p, v in one_by_one(*case)]
+    np.testing.assert_allclose(best_of_n_curve(proxy, values, ns, sizes=sizes), expected, rtol=0, atol=1e-12)
 
 
 @given(pools())
-def test_kl_lies_between_zero_and_the_bound_and_meets_it_without_ties(case):
-    proxy, _ = case
-    ns = [1, 2, 5, 100]
-    kl = best_of_n_kl(proxy, ns)
-    assert (kl >= -1e-12).all()
-    assert (kl <= kl_bound(ns) + 1e-12).all()
-    np.testing.assert_array_equal(
-        best_of_n_kl(np.argsort(np.argsort(proxy)).astype(float), ns), [kl_bound(ns)] * len(kl)
-    )
+def test_ragged_layout_of_equal_sizes_gives_the_rectangle(case):
+    proxy, values = case
+    sizes = [proxy.shape[1]] * proxy.shape[0]
+    ns = every_n(proxy)
+    flat = best_of_n_curve(proxy.ravel(), values.ravel(), ns, sizes=sizes)
+    np.testing.assert_array_equal(flat, best_of_n_curve(proxy, values, ns))
+    assert tie_rate(proxy.ravel(), sizes=sizes) == pytest.approx(tie_rate(proxy))
 
 
-def test_kl_of_many_small_atoms_approaches_the_bound():
-    scores = np.repeat(np.arange(5_000.0), 2)[None]
-    atoms = oracle.kl([1 / 5_000] * 5_000, 8)
-    assert best_of_n_kl(scores, [8])[0, 0] == pytest.approx(atoms, abs=1e-9)
-    assert atoms == pytest.approx(kl_bound(8), abs=1e-3)
+def test_prompts_of_one_size_between_others_keep_their_place():
+    rng = np.random.default_rng(6)
+    sizes = rng.integers(2, 6, 200)
+    case = rng.integers(0, 4, sizes.sum()).astype(float), rng.normal(size=sizes.sum()), sizes
+    expected = [best_of_n_curve(p[None], v[None], [1, 2])[0] for p, v in one_by_one(*case)]
+    np.testing.assert_allclose(best_of_n_curve(*case[:2], [1, 2], sizes=sizes), expected, atol=1e-14)
+    tied = [tie_rate(p[None]) for p, _ in one_by_one(*case)]
+    assert tie_rate(case[0], sizes=sizes) == pytest.approx(np.mean(tied))
 
 
-def test_kl_bound_is_the_integral_over_the_best_of_n_density():
-    u = (np.arange(1_000_000) + 0.5) / 1_000_000
-    for n in (1, 2, 50):
-        density = n * u ** (n - 1)
-        with np.errstate(divide="ignore"):
-            assert kl_bound(n) == pytest.approx(np.mean(density * np.log(density)), abs=1e-5)
-    assert kl_bound([1, 2]).shape == (2,)
-    with pytest.raises(ConfigError, match="at least 1"):
-        kl_bound(0)
+@given(pools())
+def test_curves_of_several_arrays_are_the_single_curves(case):
+    proxy, gold = case
+    ns = every_n(proxy)
+    curves = best_of_n_curves(proxy, [proxy, gold, proxy.copy(), gold], ns)
+    own, of_gold = best_of_n_curve(proxy, proxy, ns), best_of_n_curve(proxy, gold, ns)
+    np.testing.assert_allclose(curves, [own, of_gold, own, of_gold], rtol=0, atol=1e-12)
+
+
+def test_input_arrays_are_left_as_they_were():
+    rng = np.random.default_rng(7)
+    proxy, gold = rng.integers(0, 3, (2, 5, 9)).astype(float)
+    before = proxy.copy(), gold.copy()
+    best_of_n_curves(proxy, [proxy, gold], [1, 4])
+    tie_rate(proxy)
+    np.testing.assert_array_equal((proxy, gold), before)
+
+
+@pytest.mark.parametrize("n", [2, 1_000, 400_000])
+def test_weights_of_a_million_samples_match_big_integers(n):
+    pool = 1_000_000
+    tolerance = 1e-14 if np.finfo(np.longdouble).eps < 1e-18 else 1e-11
+    weights = best_of_n_weights(pool, n)
+    assert weights.sum() == pytest.approx(1, rel=tolerance)
+    # Where half of the weight lies above: far enough from the top for errors to add up.
+    rank = max(n, int(pool * 0.5 ** (1 / n)))
+    exact = log_comb(rank - 1, n - 1) - log_comb(pool, n)
+    assert weights[rank - 1] == pytest.approx(float(exact.exp()), rel=tolerance)
+
+
+def log_comb(n, k):
+    """ln C(n, k) with forty digits, by Stirling's series: independent of the ratios of neighbours."""
+    with localcontext() as context:
+        context.prec = 40
+
+        def log_factorial(m):
+            if m < 40:
+                return Decimal(factorial(m)).ln()
+            x = Decimal(m)
+            pi = Decimal("3.141592653589793238462643383279502884197")
+            series = 1 / (12 * x) - 1 / (360 * x**3) + 1 / (1260 * x**5) - 1 / (1680 * x**7) + 1 / (1188 * x**9)
+            return (x + Decimal("0.5")) * x.ln() - x + (2 * pi).ln() / 2 + series
+
+        return log_factorial(n) - log_factorial(k) - log_factorial(n - k)
 
 
 @given(pools())
@@ -210,3 +229,28 @@ def test_unusable_input_is_refused_with_a_sentence(proxy, values, ns, error, wor
     with pytest.raises(error, match=words) as caught:
         best_of_n_curve(proxy, values, ns)
     assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ns", "error", "words"),
+    [
+        ([2, 3, 4], [3], ConfigError, "1 of 3 prompts have fewer, the smallest pool 2; lower n to at most 2"),
+        ([1, 1, 7], [1, 5], ConfigError, "n = 5 needs 5 samples of each prompt, and 2 of 3 prompts have fewer"),
+        ([3, 3, 3], [4], ConfigError, r"within 1\.\.3"),
+        ([2, 3, 4], [0], ConfigError, "within 1"),
+        ([2, 3, 5], [1], ShapeError, "sum to the number of samples, 9; got 10"),
+        ([0, 5, 4], [1], DataError, "1 prompts have no samples, the first at index 0"),
+        ([-1, 6, 4], [1], DataError, "no samples"),
+        ([4.0, 5.0], [1], ConfigError, "integers"),
+        ([], [1], ShapeError, "at least one prompt"),
+        ([[4, 5]], [1], ShapeError, r"\(P,\)"),
+    ],
+)
+def test_unusable_sizes_are_refused_with_a_sentence(sizes, ns, error, words):
+    with pytest.raises(error, match=words):
+        best_of_n_curve(np.arange(9.0), np.arange(9.0), ns, sizes=sizes)
+
+
+def test_sizes_ask_for_flat_scores():
+    with pytest.raises(ShapeError, match=r"\(R,\)"):
+        best_of_n_curve(np.ones((2, 2)), np.ones((2, 2)), [1], sizes=[2, 2])

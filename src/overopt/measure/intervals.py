@@ -12,6 +12,8 @@ from overopt.stats.turn import gold_drop
 
 LEVEL = 0.95
 DRAWS = 2_000
+_MIN_DRAWS = 400
+_MAX_COUNTS = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,15 @@ def curve_intervals(values_SPK: FloatArray, rng: np.random.Generator) -> Curve:
     draws = bootstrap_means_over_seeds(values_SPK, DRAWS, rng)
     low, high = percentile_interval(draws, LEVEL)
     return Curve(mean=values_SPK.mean(axis=(0, 1)), se=draws.std(axis=0, ddof=1), low=low, high=high, draws=draws)
+
+
+def draws_for(n_units: int) -> int:
+    """Bootstrap draws that take seconds: 2,000, fewer from a hundred thousand units on, never below 400.
+
+    >>> draws_for(64), draws_for(200_000), draws_for(10_000_000)
+    (2000, 1000, 400)
+    """
+    return int(np.clip(_MAX_COUNTS // max(1, n_units), _MIN_DRAWS, DRAWS))
 
 
 def drop_record(gold_PK: FloatArray, points: Sequence[int], rng: np.random.Generator) -> dict[str, Any]:

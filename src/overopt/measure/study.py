@@ -1,7 +1,6 @@
 """All numbers of a study, computed from the tables in its folder: ``results.json`` without timings."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from overopt.errors import DataError
 from overopt.measure.bon import best_of_n_record, powers_of_two
 from overopt.measure.intervals import LEVEL
 from overopt.measure.ladder import best_of_n_ladder, rl_ladder
+from overopt.measure.plain import plain
 from overopt.measure.pools import Pool, as_matrices
 from overopt.measure.reward_models import proxy_recalibration, proxy_record
 from overopt.measure.rl import rl_record
@@ -127,8 +127,9 @@ def measure_study(folder: Path) -> dict[str, Any]:
         "trends": _trends("bon", bon) + _trends("rl", rl),
         "ladder": ladder,
     }
-    plain: dict[str, Any] = _plain(results)
-    return plain
+    record = plain(results)
+    assert isinstance(record, dict)
+    return record
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -198,18 +199,3 @@ def _trends(law: str, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 }
             )
     return found
-
-
-def _plain(value: Any) -> Any:
-    """JSON values; numbers that are not finite are unknown: null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Estimate):
-        return {name: _plain(getattr(value, name)) for name in value.__slots__}
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -5,15 +5,18 @@ proxy's margins are multiplied by the factor that best predicts gold's soft labe
 Axes: B pairs; base scores may have any shape.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, stdtr, stdtrit
 
 from overopt.errors import ConfigError, DataError, EstimationError
-from overopt.stats.checks import check_finite, check_same_shape, float_array
+from overopt.stats.checks import check_finite, check_level, check_same_shape, float_array
+from overopt.stats.clusters import Clusters, clusters_of
 from overopt.stats.estimate import FloatArray
 
 
@@ -35,6 +38,24 @@ class Recalibration:
     def apply(self, scores: npt.ArrayLike) -> FloatArray:
         """Recalibrated scores, in the shape of ``scores``."""
         return np.asarray((np.asarray(scores, dtype=np.float64) - self.shift) * (self.temperature / self.scale))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemperatureEstimate:
+    """The factor that calibrates a proxy's margins, how well it is known, and whether it could be 1."""
+
+    factor: float
+    """What ``fit_temperature`` returns; below 1 the proxy is overconfident, above 1 too timid."""
+    log_stderr: float
+    """Standard error of ln ``factor``; ``nan`` with one unit, and where labels follow the margins without error."""
+    low: float
+    high: float
+    """Factors that the score test does not refuse; ``high`` is inf and ``low`` 0 where no factor on that side is
+    refused; ``nan`` with one unit."""
+    p_value: float
+    """Of the score test that the factor is 1, the margins calibrated as they are; two-sided."""
+    n_units: int
+    unit: str
 
 
 def recalibrate_gold(base_scores: npt.ArrayLike) -> Recalibration:
@@ -101,6 +122,65 @@ def fit_temperature(margin: npt.ArrayLike, soft_label: npt.ArrayLike) -> float:
     return float(np.exp(brentq(slope, low, high, xtol=1e-14, rtol=1e-14))) / largest
 
 
+def estimate_temperature(
+    margin: npt.ArrayLike, soft_label: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None, level: float = 0.95
+) -> TemperatureEstimate:
+    """``fit_temperature`` with its interval and a test of calibration as it stands (factor 1).
+
+    Parameters
+    ----------
+    margin, soft_label : (B,)
+        As in ``fit_temperature``; labels may be hard.
+    prompt : (B,) ids, optional
+        Pairs that share a prompt are one unit; without ids, each pair is.
+    level : float
+        Of the interval.
+
+    Raises
+    ------
+    ShapeError, DataError, ConfigError, EstimationError
+        As ``fit_temperature``.
+
+    Notes
+    -----
+    A pair's score at factor s is margin * (label - sigmoid(s * margin)), with mean 0 at the truth. The test at s
+    compares its sum over units with its spread about that 0 (Student's t, conservative for few units); nothing is
+    assumed about the noise of soft labels. The interval holds the factors that the test accepts, so it contains 1
+    exactly if ``p_value`` is above 1 - level, and it may be lopsided. ``log_stderr`` is the sandwich estimate.
+    """
+    check_level(level)
+    factor = fit_temperature(margin, soft_label)
+    margin_B, label_B = float_array("margin", margin, "B"), float_array("soft_label", soft_label, "B")
+    clusters = clusters_of(prompt, margin_B.size, row="pair")
+    n_units = clusters.n_units
+    if n_units < 2:
+        unknown = float("nan")
+        return TemperatureEstimate(
+            factor=factor,
+            log_stderr=unknown,
+            low=unknown,
+            high=unknown,
+            p_value=unknown,
+            n_units=n_units,
+            unit=clusters.unit,
+        )
+    unit_margin = margin_B * factor
+    probability = expit(unit_margin)
+    curvature = float(np.sum(unit_margin**2 * probability * (1 - probability)))
+    spread = float(np.sqrt(n_units / (n_units - 1) * np.sum(clusters.sums(unit_margin * (label_B - probability)) ** 2)))
+    t_of = partial(_score_t, unit_margin, label_B, clusters)
+    critical = -float(stdtrit(n_units - 1, (1 - level) / 2))
+    return TemperatureEstimate(
+        factor=factor,
+        log_stderr=spread / curvature if spread > 1e-12 * curvature else float("nan"),
+        low=factor * float(np.exp(_where_refused(t_of, critical, -1.0))),
+        high=factor * float(np.exp(_where_refused(t_of, critical, 1.0))),
+        p_value=float(2 * stdtr(n_units - 1, -abs(t_of(-float(np.log(factor)))))),
+        n_units=n_units,
+        unit=clusters.unit,
+    )
+
+
 def expected_calibration_error(probability: npt.ArrayLike, label: npt.ArrayLike, bins: int = 10) -> float:
     """Mean distance between forecast and outcome over ``bins`` equal intervals of the forecast, weighted by pairs.
 
@@ -121,6 +201,29 @@ def expected_calibration_error(probability: npt.ArrayLike, label: npt.ArrayLike,
             raise DataError(f"{name} must lie within 0..1")
     bin_of = np.minimum((forecast * bins).astype(np.int64), bins - 1)
     return float(np.abs(np.bincount(bin_of, weights=forecast - outcome, minlength=bins)).sum() / forecast.size)
+
+
+def _score_t(unit_margin: FloatArray, label_B: FloatArray, clusters: Clusters, log_factor: float) -> float:
+    """Sum of the scores at exp(``log_factor``) times the best factor, over its spread; falls through 0 at 0."""
+    score_U = clusters.sums(unit_margin * (label_B - expit(np.exp(log_factor) * unit_margin)))
+    spread = float(np.sqrt((score_U**2).sum()))
+    return float(score_U.sum()) / spread if spread > 0 else 0.0
+
+
+def _where_refused(t_of: Callable[[float], float], critical: float, direction: float) -> float:
+    """Distance from 0, in ln factor, at which the test first refuses; inf if it never does."""
+    inside, step = 0.0, 1 / 64
+    while abs(inside) < _WIDEST_LOG_FACTOR:
+        outside = inside + direction * step
+        if abs(t_of(outside)) > critical:
+            excess = lambda x: abs(t_of(x)) - critical  # noqa: E731
+            return float(brentq(excess, min(inside, outside), max(inside, outside), xtol=1e-12))
+        inside, step = outside, step * 1.5
+    return direction * float("inf")
+
+
+# e^20: far beyond any factor that margins of finite data could have.
+_WIDEST_LOG_FACTOR = 20.0
 
 
 def _base_scores(base_scores: npt.ArrayLike) -> FloatArray:
