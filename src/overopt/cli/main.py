@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from overopt import __version__
-from overopt.cli import assets, report, run
+from overopt.cli import assets, plan, report, run, scores
 from overopt.errors import OveroptError
 
 app = typer.Typer(
@@ -22,6 +22,11 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("report")(report.report)
+app.command("bon")(scores.bon)
+app.command("fit")(scores.fit)
+app.command("diagnose")(scores.diagnose)
+app.add_typer(scores.eval_rm_app, name="eval-rm")
+app.add_typer(plan.app, name="plan")
 app.add_typer(assets.app, name="assets")
 
 

@@ -13,7 +13,7 @@ from overopt.measure.intervals import LEVEL, curve_intervals, drop_record
 from overopt.seeding import stream
 from overopt.stats.bon import best_of_n_curve, best_of_n_kl, kl_bound
 from overopt.stats.estimate import FloatArray
-from overopt.stats.laws import fit_law
+from overopt.stats.fitting import fit_law
 
 
 def powers_of_two(pool: int) -> list[int]:

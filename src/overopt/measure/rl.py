@@ -14,7 +14,7 @@ from overopt.measure.pools import IntArray, mean_by_prompt
 from overopt.seeding import stream
 from overopt.stats.calibration import Recalibration
 from overopt.stats.estimate import FloatArray
-from overopt.stats.laws import fit_law
+from overopt.stats.fitting import fit_law
 from overopt.stats.turn import change
 
 

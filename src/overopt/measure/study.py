@@ -127,9 +127,9 @@ def measure_study(folder: Path) -> dict[str, Any]:
         "trends": _trends("bon", bon) + _trends("rl", rl),
         "ladder": ladder,
     }
-    record = plain(results)
-    assert isinstance(record, dict)
-    return record
+    found = plain(results)
+    assert isinstance(found, dict)
+    return found
 
 
 def read_header(folder: Path) -> dict[str, Any]:
