@@ -17,7 +17,7 @@ import numpy as np
 import vl_convert
 
 from overopt.errors import ConfigError, StorageError
-from overopt.reports.charts import HEIGHT, SHAPES, SMALL_HEIGHT, Values, inline_chart, interval_end, layered, zero_rule
+from overopt.reports.charts import SHAPES, SMALL_HEIGHT, Values, inline_chart, interval_end, layered, zero_rule
 from overopt.reports.curve_figures import DISTANCE_AXIS
 from overopt.reports.figures import PNG_SCALE, STATIC_FONT, STATIC_LEGEND_COLUMNS, STATIC_WIDTH
 from overopt.reports.findings import status_words, verdict_words
@@ -33,7 +33,7 @@ from overopt.reports.numbers import (
     score_interval,
 )  # fmt: skip
 from overopt.reports.palette import AXIS, CATEGORIES, INK, MUTED, chart_config, size_colours
-from overopt.reports.results import capitalized, distance
+from overopt.reports.results import METHOD_NAMES, capitalized, distance
 from overopt.reports.writing import write_atomically
 from overopt.stats.laws import AnyLaw, law_value
 
@@ -44,10 +44,12 @@ SUFFIXES = (".html", ".svg", ".png")
 GAIN, ORACLE, LAW = "gold", "best possible (chosen by gold)", "fitted law of gold"
 ALL_PAIRS = "all pairs"
 
+_GAIN_AXIS, _GOLD_AXIS = "gold over n = 1", "gold over its value at d = 0"
 _LAW_POINTS = 60
 _LABEL_PIXELS = 7
 _LEGEND_SYMBOL_PIXELS = 40
 _ACCURACY_WIDTH = 420
+_ORACLE_ROOM = 2.0
 _HTML_PLACE = "figure"
 
 
@@ -130,20 +132,21 @@ def bon_figure(report: Report) -> Spec:
     fit: Report = report.get("fit") or {}
     law = [row | {"series": LAW} for row in _law_line(fit, [point["d"] for point in points])]
     peak = _peak_inside(fit)
-    peaks = [] if peak is None else [{"d": peak["d"], "text": "fitted peak"}]
+    peaks = [] if peak is None else [{"d": peak["d"]}]
 
     x = alt.X("d:Q", title=DISTANCE_AXIS, scale=_distance_scale(point["d"] for point in curve))
-    y = alt.Y("value:Q", title="gold over n = 1", scale=_value_scale([*points, *oracle]))
+    low, high = _value_range(points)
+    # Gold keeps a good part of the height, however much could have been gained.
+    top = max(high, min(low + _ORACLE_ROOM * (high - low), 1.05 * max((row["value"] for row in oracle), default=high)))
+    y = alt.Y("value:Q", title=_GAIN_AXIS, scale=alt.Scale(domain=[low, top], nice=False))
     present = [name for name, rows in ((GAIN, points), (ORACLE, oracle), (LAW, law)) if rows]
-    legend = alt.Legend(title=None, values=present, symbolType="stroke", symbolSize=300, labelLimit=0)
+    legend = alt.Legend(title=None, values=present, symbolType="stroke", symbolSize=300, symbolOpacity=1)
     dashes = alt.Scale(domain=[GAIN, ORACLE, LAW], range=[[1, 0], [6, 4], [1.5, 3]])
     colour = alt.Color("series:N", scale=alt.Scale(domain=[GAIN, ORACLE, LAW]), legend=legend)
     dash = alt.StrokeDash("series:N", scale=dashes, legend=legend)
-    rightmost = max((point["d"] for point in curve), default=0.0)
-    is_left = bool(peaks) and peaks[0]["d"] < rightmost / 2
     layers = [
-        zero_rule(),
-        inline_chart(peaks).mark_rule(strokeWidth=1.2, strokeDash=[3, 3], color=MUTED["light"]).encode(x=x),
+        _zero_rule(_GAIN_AXIS),
+        _rule(peaks).encode(x=x),
         _band(points).encode(x=x, y=y, y2="high:Q", color=colour),
         *(
             inline_chart(rows).mark_line(clip=True, strokeWidth=width).encode(x=x, y=y, color=colour, strokeDash=dash)
@@ -152,16 +155,20 @@ def bon_figure(report: Report) -> Spec:
         inline_chart(points).mark_point(filled=True, size=40, clip=True, opacity=1).encode(
             x=x, y=y, color=colour, tooltip=["n:N", "KL:N", "Gain:N"]
         ),
-        inline_chart(peaks).mark_text(align="left" if is_left else "right", dx=5 if is_left else -5, dy=-8).encode(
-            x=x, y=alt.value(HEIGHT), text="text:N"
-        ),
         inline_chart(_n_labels(curve)).mark_text(baseline="bottom", fontSize=11).encode(
-            x=x, y=alt.value(-4), text="text:N"
+            x=x, y=alt.value(-8), text="text:N"
         ),
     ]  # fmt: skip
     chart = layered(layers, "Gold gained by best-of-n against distance, with the fitted law.")
-    lines = [f"Band: {percent(report.get('level'), 0)} interval over prompts." if is_known(report.get("level")) else
-             "Band: interval over prompts.", _fit_words(fit)]  # fmt: skip
+    words = []
+    if any(row["low"] is not None for row in points):
+        level = f"{percent(report['level'], 0)} interval" if is_known(report.get("level")) else "interval"
+        words.append(f"Band: {level} over prompts.")
+    if peaks:
+        words.append("Vertical line: peak of the law.")
+    if oracle and max(row["value"] for row in oracle) > top:
+        words.append(f"The best possible gain rises to {score(oracle[-1]['value'])}, above the picture.")
+    lines = [" ".join(words), _fit_words(fit)]
     return _picture(chart, f"Best-of-n: {verdict_words(report.get('verdict'))}", lines) | {"width": STATIC_WIDTH}
 
 
@@ -188,10 +195,10 @@ def fit_figure(report: Report, points: Iterable[Mapping[str, Any]]) -> Spec:
         if (peak := _peak_inside(fit)) is not None and is_known(peak.get("gold"))
     ]  # fmt: skip
     x = alt.X("d:Q", title=DISTANCE_AXIS, scale=_distance_scale(row["d"] for row in rows))
-    y = alt.Y("value:Q", title="gold over its value at d = 0", scale=_value_scale(rows))
+    y = alt.Y("value:Q", title=_GOLD_AXIS, scale=alt.Scale(domain=_value_range(rows), nice=False))
     colour, shape = _group_encodings(names)
     layers = [
-        zero_rule(),
+        _zero_rule(_GOLD_AXIS),
         inline_chart(laws).mark_line(clip=True, strokeWidth=1.8).encode(x=x, y=y, color=colour),
         inline_chart(rows).mark_point(filled=True, size=36, clip=True, opacity=0.9).encode(
             x=x, y=y, color=colour, shape=shape, tooltip=["group:N", "d:Q", "Gold:N"]
@@ -200,13 +207,13 @@ def fit_figure(report: Report, points: Iterable[Mapping[str, Any]]) -> Spec:
     ]  # fmt: skip
     chart = layered(layers, "Gold against distance with the fitted laws, by group.")
     shared: Report = report.get("shared") or {}
-    lines = ["Points: gold; lines: fitted laws; rings: peaks of the laws inside the data."]
+    lines = ["Points: gold; lines: fitted laws" + ("; rings: peaks of the laws inside the data." if peaks else ".")]
     if len(fits) == 1:
         title = "Law of gold" + ("" if fits[0].get("group") is None else f", {fits[0]['group']}")
         lines.append(_fit_words(fits[0]))
     else:
         title = f"Laws of gold, {count(len(fits))} groups"
-        lines.append(_tally(status_words(fit) for fit in fits))
+        lines.append(_tally("Fits", (str(fit.get("status") or "no fit").replace("_", " ") for fit in fits)))
     if is_known(shared.get("alpha")):
         lines.append(f"One α for all groups: {coefficient(shared['alpha'])} (R² {coefficient(shared.get('r2'))}).")
     return _picture(chart, title, lines, names) | {"width": STATIC_WIDTH}
@@ -241,32 +248,34 @@ def diagnose_figure(report: Report, points: Iterable[Mapping[str, Any]]) -> Spec
             for found in (rows, peaks)
         )  # fmt: skip
         x = alt.X("step:Q", title=title, scale=scale, axis=alt.Axis(labels=title is not None))
-        y = alt.Y("value:Q", title=key, scale=alt.Scale(zero=False, padding=6))
+        y = alt.Y("value:Q", title=key, scale=alt.Scale(zero=False, padding=8, nice=False))
         single = rings if len(labels) == 1 else []
         layers = [
-            inline_chart(single).mark_rule(strokeWidth=1.2, strokeDash=[3, 3], color=MUTED["light"]).encode(x=x),
+            _rule(single).encode(x=x),
             inline_chart(drawn).mark_line(strokeWidth=1.8).encode(x=x, y=y, color=colour, order="step:Q"),
             inline_chart(drawn).mark_point(filled=True, size=26, opacity=1).encode(
                 x=x, y=y, color=colour, shape=shape, tooltip=["group:N", "step:Q", "value:Q"]
             ),
             _rings(rings).encode(x=x, y=y, color=colour),
         ]  # fmt: skip
-        chart = layered(layers or [zero_rule()], f"{capitalized(key)} by step.", height=SMALL_HEIGHT)
+        chart = layered(
+            layers if drawn or rings else [_zero_rule(key)], f"{capitalized(key)} by step.", height=SMALL_HEIGHT
+        )
         return chart.properties(width=STATIC_WIDTH)
 
     chart = alt.VConcatChart(vconcat=[panel("gold", None), panel("proxy", "step")], spacing=14)
-    lines = ["Rings: where gold peaks."]
+    lines = ["Rings: where gold peaks."] if peaks else []
     if len(groups) == 1:
         group = groups[0]
-        name = "" if group.get("group") is None else f"{group['group']}: "
-        title = f"{name}{verdict_words(group.get('verdict'))}"
+        verdict = verdict_words(group.get("verdict"))
+        title = capitalized(verdict) if group.get("group") is None else f"{group['group']}: {verdict}"
         lines.append(
             f"Gold has dropped {decimal(group.get('drop'))} from its peak; a drop above "
             f"{decimal(group.get('threshold'))} is more than noise."
         )
     else:
         title = f"{count(len(groups))} runs"
-        lines.append(_tally(verdict_words(group.get("verdict")) for group in groups))
+        lines.append(_tally("Runs", (verdict_words(group.get("verdict")) for group in groups)))
     return _picture(chart, title, lines, list(labels.values()))
 
 
@@ -289,9 +298,14 @@ def eval_rm_figure(report: Report) -> Spec:
     known = [row for row in rows if is_known(row["accuracy"])]
     bounded = [row for row in known if row["low"] is not None and row["high"] is not None]
     ends = [0.5, *(row[key] for row in known for key in ("accuracy", "low", "high") if row[key] is not None)]
-    domain = [max(0.0, min(ends) - 0.03), min(1.0, max(ends) + 0.03)]
+    domain = [min(ends), max(ends)] if max(ends) > min(ends) else [0.0, 1.0]
     names = json.dumps([row["category"] for row in rows])
-    x = alt.X("accuracy:Q", title="accuracy", scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(format=".0%"))
+    x = alt.X(
+        "accuracy:Q",
+        title="accuracy",
+        scale=alt.Scale(domain=domain, nice=False, padding=12),
+        axis=alt.Axis(format=".0%"),
+    )
     y = alt.Y(
         "row:O", title=None, scale=alt.Scale(domain=list(range(len(rows)))),
         axis=alt.Axis(labelExpr=f"{names}[datum.value]", labelLimit=200, labelOverlap=False),
@@ -299,7 +313,7 @@ def eval_rm_figure(report: Report) -> Spec:
     ink, dot = INK["light"], CATEGORIES["light"][0]
     colour = alt.condition("datum.row === 0", alt.value(ink), alt.value(dot))
     layers = [
-        inline_chart([{"accuracy": 0.5}]).mark_rule(strokeDash=[4, 4], color=MUTED["light"]).encode(x=x),
+        _rule([{"accuracy": 0.5}]).encode(x=x),
         inline_chart(known[:1] if whole["accuracy"] is not None else []).mark_rule(color=AXIS["light"]).encode(x=x),
         inline_chart(bounded).mark_rule(strokeWidth=2).encode(
             x=alt.X("low:Q", title="accuracy"), x2="high:Q", y=y, color=colour
@@ -336,9 +350,9 @@ def _name(group: object) -> str:
     return "all rows" if group is None else str(group)
 
 
-def _tally(words: Iterable[str]) -> str:
+def _tally(what: str, words: Iterable[str]) -> str:
     found = Counter(words).most_common()
-    return "; ".join(f"{count(number)} {word}" for word, number in found) + "." if found else ""
+    return f"{what}: {', '.join(f'{count(number)} {word}' for word, number in found) or 'none'}."
 
 
 def _group_encodings(names: list[str]) -> tuple[alt.Color, alt.Shape]:
@@ -371,15 +385,32 @@ def _peak_inside(fit: Report) -> Report | None:
 
 
 def _fit_words(fit: Report) -> str:
-    alpha, beta = (f"{name} = {coefficient(fit.get(key))}" for name, key in (("α", "alpha"), ("β", "beta")))
+    if fit.get("law") is None:
+        return "No law was fitted."
+    name = METHOD_NAMES.get(fit["law"], fit["law"])
+    words = [f"α = {coefficient(fit.get('alpha'))}", f"β = {coefficient(fit.get('beta'))}"]
     peak: Report = fit.get("peak") or {}
-    if not is_known(peak.get("d")):
-        where = "no peak"
-    elif peak.get("inside_data"):
-        where = f"peak at d = {decimal(peak['d'])} {interval(peak.get('d_ci'))}"
-    else:
-        where = f"peak outside the data, at d = {decimal(peak['d'])}"
-    return f"Law: {alpha}, {beta}, {where}; {status_words(fit)}."
+    if is_known(peak.get("d")):
+        words.append(
+            f"peak at d = {decimal(peak['d'])} {interval(peak.get('d_ci'))}"
+            if peak.get("inside_data")
+            else f"peak outside the data, at d = {decimal(peak['d'])}"
+        )
+    elif fit.get("status") in ("ok", "poor_fit"):
+        words.append("no peak")
+    return f"Law of {name}: {', '.join(words)}; {status_words(fit)}."
+
+
+def _zero_rule(axis: str) -> alt.Chart:
+    rule: alt.Chart = zero_rule().encode(y=alt.Y("zero:Q", title=axis))
+    return rule
+
+
+def _rule(places: Values) -> alt.Chart:
+    rule: alt.Chart = inline_chart(places).mark_rule(
+        strokeWidth=1.2, strokeDash=[3, 3], color=MUTED["light"], clip=True
+    )
+    return rule
 
 
 def _rings(peaks: Values) -> alt.Chart:
@@ -397,7 +428,7 @@ def _distance_scale(distances: Iterable[float]) -> alt.Scale:
     return alt.Scale(domain=[0.0, max(distances, default=0.0) or 1.0], nice=False, padding=8)
 
 
-def _value_scale(rows: Values) -> alt.Scale:
+def _value_range(rows: Values) -> list[float]:
     """Range of the values, 0 included; of the intervals at most half as much again, so that one wide interval does not
     flatten the curve."""
     values = [0.0, *(row["value"] for row in rows)]
@@ -405,7 +436,9 @@ def _value_scale(rows: Values) -> alt.Scale:
     span = high - low or 1.0
     ends = [row[end] for row in rows for end in ("low", "high") if row.get(end) is not None]
     low, high = max(min([low, *ends]), low - span / 2), min(max([high, *ends]), high + span / 2)
-    return alt.Scale(domain=[low - 0.04 * span, high + 0.04 * span], nice=False)
+    if low == high:
+        return [-1.0, 1.0]
+    return [low - 0.04 * span, high + 0.04 * span]
 
 
 def _n_labels(curve: Sequence[Report]) -> Values:

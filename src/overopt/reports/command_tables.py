@@ -61,7 +61,7 @@ def bon_table(report: Report) -> RenderableType:
 
 def fit_table(report: Report) -> RenderableType:
     """One row a group of an ``overopt.fit/1`` object."""
-    table = _table("group", "law", "α", "β", "R²", "points", "peak d", "peak gold", "status")
+    table = _table("group", "law", "α", "β", "R²", "peak d", "peak gold", "status")
     for fit in report["groups"]:
         peak = fit["peak"]
         table.add_row(
@@ -70,7 +70,6 @@ def fit_table(report: Report) -> RenderableType:
             f"{coefficient(fit['alpha'])} {_interval(fit['alpha_ci'])}",
             f"{coefficient(fit['beta'])} {_interval(fit['beta_ci'])}",
             coefficient(fit["r2"]),
-            count(fit["points"]),
             UNKNOWN if peak is None else f"{decimal(peak['d'])} {_interval(peak['d_ci'])}" + _outside(peak),
             UNKNOWN if peak is None else f"{_value(peak['gold'])} {_interval(peak['gold_ci'])}",
             Text(fit["status"].replace("_", " "), style="green" if fit["status"] == "ok" else "yellow"),
@@ -102,18 +101,20 @@ def fit_table(report: Report) -> RenderableType:
 
 def diagnose_table(report: Report) -> RenderableType:
     """One row a run of an ``overopt.diagnose/1`` object, with the rule of each threshold."""
-    table = _table("run", "points", "peak gold", "at step", "last gold", "drop", "threshold", "proxy", "verdict")
+    table = _table(
+        "run", "gold\npeak", "at\nstep", "gold\nlast", "\ndrop", "\nthreshold", "proxy\npeak", "proxy\nlast", "verdict"
+    )
     for run in report["groups"]:
         peak = run["gold_peak"]
         table.add_row(
             Text(run["group"] or "all"),
-            count(run["points"]),
             _value(peak["gold"]),
             count(peak["step"]),
             _value(run["gold_final"]),
             _value(run["drop"]),
             _value(run["threshold"]),
-            f"{_value(peak['proxy'])} → {_value(run['proxy_final'])}",
+            _value(peak["proxy"]),
+            _value(run["proxy_final"]),
             Text(run["verdict"], style=_STYLES.get(run["verdict"], "yellow")),
         )
     lines: list[RenderableType] = [table]
@@ -162,9 +163,10 @@ def eval_rm_table(report: Report) -> RenderableType:
 
 
 def _table(*names: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(box=None, padding=(0, 1 if len(names) > 7 else 2, 0, 0), pad_edge=False)
     for index, name in enumerate(names):
-        table.add_column(name, justify="left" if index == 0 or name in ("law", "status", "verdict") else "right")
+        is_text = index == 0 or name in ("law", "status", "verdict")
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=name == "verdict", vertical="top")
     return table
 
 
