@@ -213,6 +213,18 @@ def test_a_large_oracle_gain_leaves_gold_half_the_height_and_the_caption_says_so
     assert "above the picture" in " ".join(_texts(spec))
 
 
+@pytest.mark.parametrize("status", ["ok", "poor_fit", "unidentified", "too_few_points"])
+def test_captions_fit_the_width_whatever_became_of_the_fit(status: str) -> None:
+    report, (fits, points) = _bon(NS), _fits([None])
+    for point in report["curve"]:
+        point["oracle"] = 5 + 12_345 * math.sqrt(point["kl"])
+    for fit in (report["fit"], fits["groups"][0]):
+        fit["status"] = status
+        fit["peak"] |= {"d": 123.456, "d_ci": [101.2, 12_345.6], "inside_data": True}
+    for spec in (bon_figure(report), fit_figure(fits, points)):
+        assert not any("…" in text for text in _texts(spec))
+
+
 def test_twelve_groups_have_a_colour_each_and_a_legend_within_the_width() -> None:
     for spec in (fit_figure(*_fits(TWELVE)), diagnose_figure(*_runs(TWELVE))):
         assert float(_svg(spec).get("width") or "inf") < 760

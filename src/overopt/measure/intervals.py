@@ -13,7 +13,7 @@ from overopt.stats.turn import gold_drop
 LEVEL = 0.95
 DRAWS = 2_000
 _MIN_DRAWS = 400
-_MAX_COUNTS = 200_000_000
+_MAX_COUNTS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ def curve_intervals(values_SPK: FloatArray, rng: np.random.Generator) -> Curve:
 
 
 def draws_for(n_units: int) -> int:
-    """Bootstrap draws that take seconds: 2,000, fewer from a hundred thousand units on, never below 400.
+    """Bootstrap draws that take seconds: 2,000, fewer from fifty thousand units on, never below 400.
 
     >>> draws_for(64), draws_for(200_000), draws_for(10_000_000)
-    (2000, 1000, 400)
+    (2000, 500, 400)
     """
     return int(np.clip(_MAX_COUNTS // max(1, n_units), _MIN_DRAWS, DRAWS))
 

@@ -72,9 +72,10 @@ def best_of_n_report(
     oracle_K = best_of_n_curve(gold, gold, ns, sizes=sizes).mean(axis=0)
     gain_PK = gold_PK[:, 1:] - gold_PK[:, :1]
     proxy_PK, gold_PK = proxy_PK[:, 1:], gold_PK[:, 1:]
+    n_draws = draws_for(len(sizes))
     draws = bootstrap_means(
         np.concatenate([gold_PK, gain_PK, kl_PK, proxy_PK], axis=1),
-        draws_for(len(sizes)),
+        n_draws,
         stream(seed, "bootstrap", "bon"),
     )
     gold_DK, gain_DK, kl_DK, proxy_DK = np.split(draws, 4, axis=1)
@@ -83,7 +84,7 @@ def best_of_n_report(
     gold_se, gain_se, proxy_se = (_standard_errors(values) for values in (gold_PK, gain_PK, proxy_PK))
     fit = fit_law("bon", kl_K, gain_K, gold_se=gain_se, kl_draws=kl_DK, gold_draws=gain_DK, level=level)
     in_order = np.argsort(ns, kind="stable")
-    drop = gold_drop(gain_PK[:, in_order], level=level, rng=stream(seed, "drop", "bon"))
+    drop = gold_drop(gain_PK[:, in_order], level=level, rng=stream(seed, "drop", "bon"), draws=n_draws)
     curve = [
         {
             "n": int(ns[k]),

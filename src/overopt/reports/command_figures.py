@@ -139,7 +139,7 @@ def bon_figure(report: Report) -> Spec:
     # Gold keeps a good part of the height, however much could have been gained.
     top = max(high, min(low + _ORACLE_ROOM * (high - low), 1.05 * max((row["value"] for row in oracle), default=high)))
     y = alt.Y("value:Q", title=_GAIN_AXIS, scale=alt.Scale(domain=[low, top], nice=False))
-    present = [name for name, rows in ((GAIN, points), (ORACLE, oracle), (LAW, law)) if rows]
+    present = [name for name, rows in ((GAIN, points), (ORACLE, oracle[1:]), (LAW, law)) if rows]
     legend = alt.Legend(title=None, values=present, symbolType="stroke", symbolSize=300, symbolOpacity=1)
     dashes = alt.Scale(domain=[GAIN, ORACLE, LAW], range=[[1, 0], [6, 4], [1.5, 3]])
     colour = alt.Color("series:N", scale=alt.Scale(domain=[GAIN, ORACLE, LAW]), legend=legend)
@@ -161,14 +161,15 @@ def bon_figure(report: Report) -> Spec:
     ]  # fmt: skip
     chart = layered(layers, "Gold gained by best-of-n against distance, with the fitted law.")
     words = []
-    if any(row["low"] is not None for row in points):
+    if len(points) > 1 and any(row["low"] is not None for row in points):
         level = f"{percent(report['level'], 0)} interval" if is_known(report.get("level")) else "interval"
         words.append(f"Band: {level} over prompts.")
     if peaks:
         words.append("Vertical line: peak of the law.")
+    lines = [" ".join(words)] if words else []
     if oracle and max(row["value"] for row in oracle) > top:
-        words.append(f"The best possible gain rises to {score(oracle[-1]['value'])}, above the picture.")
-    lines = [" ".join(words), _fit_words(fit)]
+        lines.append(f"The best possible gain rises to {score(oracle[-1]['value'])}, above the picture.")
+    lines += _fit_lines(fit)
     return _picture(chart, f"Best-of-n: {verdict_words(report.get('verdict'))}", lines) | {"width": STATIC_WIDTH}
 
 
@@ -210,7 +211,7 @@ def fit_figure(report: Report, points: Iterable[Mapping[str, Any]]) -> Spec:
     lines = ["Points: gold; lines: fitted laws" + ("; rings: peaks of the laws inside the data." if peaks else ".")]
     if len(fits) == 1:
         title = "Law of gold" + ("" if fits[0].get("group") is None else f", {fits[0]['group']}")
-        lines.append(_fit_words(fits[0]))
+        lines += _fit_lines(fits[0])
     else:
         title = f"Laws of gold, {count(len(fits))} groups"
         lines.append(_tally("Fits", (str(fit.get("status") or "no fit").replace("_", " ") for fit in fits)))
@@ -384,9 +385,9 @@ def _peak_inside(fit: Report) -> Report | None:
     return peak if peak.get("inside_data") and is_known(peak.get("d")) else None
 
 
-def _fit_words(fit: Report) -> str:
+def _fit_lines(fit: Report) -> list[str]:
     if fit.get("law") is None:
-        return "No law was fitted."
+        return ["No law was fitted."]
     name = METHOD_NAMES.get(fit["law"], fit["law"])
     words = [f"α = {coefficient(fit.get('alpha'))}", f"β = {coefficient(fit.get('beta'))}"]
     peak: Report = fit.get("peak") or {}
@@ -398,7 +399,7 @@ def _fit_words(fit: Report) -> str:
         )
     elif fit.get("status") in ("ok", "poor_fit"):
         words.append("no peak")
-    return f"Law of {name}: {', '.join(words)}; {status_words(fit)}."
+    return [f"Law of {name}: {', '.join(words)}.", f"{capitalized(status_words(fit))}."]
 
 
 def _zero_rule(axis: str) -> alt.Chart:
