@@ -17,10 +17,10 @@ from overopt.stats.bon_kl import discrete_best_of_n_kl
 from overopt.stats.calibration import recalibrate_gold
 from overopt.stats.curve_errors import curve_of_units
 from overopt.stats.diagnosis import diagnose_run
+from overopt.stats.fitting import fit_law
 from overopt.stats.forecast import forecast_peak
 from overopt.stats.hedge import hedge_tune
 from overopt.stats.kl import k1, k2, k3, sequence_sums
-from overopt.stats.fitting import fit_law
 from overopt.stats.ranking import correlation_within_prompt, pair_accuracy
 from overopt.stats.resampling import bootstrap_means, percentile_interval
 from overopt.stats.selection import soft_best_of_n_curve

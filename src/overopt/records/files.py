@@ -25,6 +25,9 @@ Kind = Literal["text", "number"]
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none"})
 """Spellings of a missing cell, without regard to case and surrounding blanks."""
 
+LARGEST = 1e100
+"""Numbers beyond it are refused: their squares, and sums of these, would overflow."""
+
 _SEPARATORS = (",", ";", "\t", "|")
 _DECIMAL_COMMA = r"^[+-]?\d+(,\d+)?([eE][+-]?\d+)?$"
 _SHOWN_COLUMNS = 12
@@ -60,7 +63,7 @@ def read_columns(path: Path, wanted: Mapping[str, Column]) -> Columns:
     ------
     DataError
         The file cannot be read, is empty, lacks a column or holds one twice, has rows of different lengths, or holds
-        text or infinities where numbers belong. The message names the file and the first place.
+        text, infinities or numbers beyond 1e100 where numbers belong. The message names the file and the first place.
     """
     table = _text_or_native(path, [column.name for column in wanted.values()])
     problems: list[str] = []
@@ -267,7 +270,7 @@ def _texts(series: pl.Series) -> pl.Series:
 
 
 def _numbers(series: pl.Series, name: str, table: _Cells, problems: list[str]) -> pl.Series:
-    """Finite floats; null where the cell is missing. What is neither is described in ``problems``."""
+    """Floats of at most ``LARGEST``; null where the cell is missing. What is neither is described in ``problems``."""
     if series.dtype.is_numeric():
         numbers = series.cast(pl.Float64)
         is_missing = numbers.is_null() | numbers.is_nan()
@@ -280,7 +283,9 @@ def _numbers(series: pl.Series, name: str, table: _Cells, problems: list[str]) -
             numbers = _with_decimal_commas(words, is_missing, numbers)
     is_text = numbers.is_null() & ~is_missing
     is_infinite = numbers.is_infinite().fill_null(False)
-    for is_bad, what in ((is_text, "not a number"), (is_infinite, "infinite")):
+    is_huge = (numbers.abs() > LARGEST).fill_null(False) & ~is_infinite
+    problem_kinds = ((is_text, "not a number"), (is_infinite, "infinite"), (is_huge, f"beyond {LARGEST:g}"))
+    for is_bad, what in problem_kinds:
         if is_bad.any():
             index = int(is_bad.arg_true()[0])
             problems.append(

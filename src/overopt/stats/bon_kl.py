@@ -75,8 +75,9 @@ def best_of_n_kl(proxy: npt.ArrayLike, ns: Sequence[int], *, sizes: npt.ArrayLik
     -----
     A plug-in estimate. Ties that the pool is too small to show are missed, which makes it too high; with few distinct
     scores and n near N the shares of the top groups are noisy, which makes it too low (2.30 for 2.72 nats at n = 64 of
-    64 normal scores rounded to steps of 5 standard deviations). With N well above n both errors are small. With u, v the shares of the pool below and up to a group, its atom adds (v^n - u^n) ln((v^n - u^n) / (v - u)) instead of the
-    integral of n x^(n-1) ln(n x^(n-1)) from u to v.
+    64 normal scores rounded to steps of 5). With N well above n both errors are small. With u, v the shares of the
+    pool below and up to a group, its atom adds (v^n - u^n) ln((v^n - u^n) / (v - u)) instead of the integral of
+    n x^(n-1) ln(n x^(n-1)) from u to v.
 
     >>> best_of_n_kl([[0.0, 1.0], [1.0, 1.0]], [2]).round(4)
     array([[0.1931],

@@ -331,7 +331,7 @@ def late_slope(d: FloatArray, gold: FloatArray, weights: FloatArray, d_fitted: F
     """Slope of gold, by weighted least squares, over the points from the last one before the peak on.
 
     ``d`` and ``gold`` are (..., K) draws; ``d_fitted`` (K,) and the peak decide which points count. nan if the peak
-    lies outside them.
+    lies outside them; 0 for a slope that is no more than rounding, since a plateau does not fall.
     """
     before = d_fitted[d_fitted <= turn_d]
     if not before.size or turn_d >= d_fitted.max():
@@ -341,7 +341,10 @@ def late_slope(d: FloatArray, gold: FloatArray, weights: FloatArray, d_fitted: F
     weight = weights[is_late] / weights[is_late].sum()
     centred = d - (weight * d).sum(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((weight * centred * gold).sum(axis=-1) / (weight * centred**2).sum(axis=-1))
+        terms = weight * centred * gold
+        rise = terms.sum(axis=-1)
+        rise = np.where(np.abs(rise) > 1e-12 * np.abs(terms).sum(axis=-1), rise, 0.0)
+        return np.asarray(rise / (weight * centred**2).sum(axis=-1))
 
 
 def _status(

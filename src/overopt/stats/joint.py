@@ -15,7 +15,7 @@ from overopt.errors import EstimationError, ShapeError
 from overopt.stats.checks import check_level, check_same_shape, float_array
 from overopt.stats.estimate import FloatArray
 from overopt.stats.fitting import DRAWS, MIN_POINTS, Fit, Interval, fit_law, fit_of_coefficients, late_slope
-from overopt.stats.laws import FittedLaw, law_value, peak_distance, slope_term
+from overopt.stats.laws import FittedLaw, fit_coefficients, law_value, peak_distance, slope_term
 from overopt.stats.least_squares import corrected_aic, floored_errors
 from overopt.stats.resampling import percentile_interval
 
@@ -33,8 +33,8 @@ class SharedFit:
     separate_aicc: float
     """Of the same points with an alpha for each curve. Smaller than ``aicc``: sharing costs more than it saves."""
     fits: tuple[Fit, ...]
-    """One a curve, with the shared alpha; a curve with fewer than four points has ``too_few_points`` and is left out
-    of the shared alpha."""
+    """One a curve, with the shared alpha; a curve with fewer than four points has ``too_few_points``, one at a single
+    distance is ``unidentified``, and both are left out of the shared alpha."""
 
 
 def fit_shared_alpha(
@@ -78,7 +78,7 @@ def fit_shared_alpha(
     if not len(kl) == len(gold) == len(names) or (gold_se is not None and len(gold_se) != len(kl)):
         raise ShapeError(f"kl, gold, gold_se and groups must hold one entry a curve; got {len(kl)} and {len(gold)}")
     curves = [_points(kl[g], gold[g], None if gold_se is None else gold_se[g]) for g in range(len(kl))]
-    used = [g for g, (d, _, _) in enumerate(curves) if d.size >= MIN_POINTS and np.ptp(d) > 1e-9 * d.max()]
+    used = [g for g, (d, _, _) in enumerate(curves) if d.size >= MIN_POINTS and _is_determined(law, d)]
     if not used:
         raise EstimationError(
             f"a shared alpha needs a curve with {MIN_POINTS} points above KL 0 at different distances"
@@ -171,6 +171,11 @@ def _points(
     is_used = kl_K > 0
     se_K = None if se is None else float_array("gold_se", se, "K", finite=False)
     return np.sqrt(kl_K[is_used]), gold_K[is_used], floored_errors(kl_K, se_K, is_used)
+
+
+def _is_determined(law: FittedLaw, d: FloatArray) -> bool:
+    """Whether alpha and beta of this curve alone would follow from points at these distances."""
+    return bool(np.isfinite(fit_coefficients(law, d, d, np.ones(d.size)).beta))
 
 
 def _own_errors(kl: npt.ArrayLike, se: npt.ArrayLike) -> FloatArray:
