@@ -283,7 +283,7 @@ def _numbers(series: pl.Series, name: str, table: _Cells, problems: list[str]) -
             numbers = _with_decimal_commas(words, is_missing, numbers)
     is_text = numbers.is_null() & ~is_missing
     is_infinite = numbers.is_infinite().fill_null(False)
-    is_huge = (numbers.abs() > LARGEST).fill_null(False) & ~is_infinite
+    is_huge = ((numbers.abs() > LARGEST) & numbers.is_finite()).fill_null(False)
     problem_kinds = ((is_text, "not a number"), (is_infinite, "infinite"), (is_huge, f"beyond {LARGEST:g}"))
     for is_bad, what in problem_kinds:
         if is_bad.any():
