@@ -23,7 +23,7 @@ def law_coefficients(law: str, d: Numbers, gold: Numbers, weights: Numbers) -> t
 def shared_coefficients(
     law: str, d: Sequence[Numbers], gold: Sequence[Numbers], weights: Sequence[Numbers]
 ) -> tuple[float, list[float]]:
-    """alpha of all curves and beta of each: a row for each point, a column for alpha and one for the beta of each curve."""
+    """alpha of all curves and beta of each: a row for each point, a column for alpha and one for each beta."""
     rows, targets = [], []
     for g, (distances, golds, sizes) in enumerate(zip(d, gold, weights, strict=True)):
         for distance, value, size in zip(distances, golds, sizes, strict=True):

@@ -97,6 +97,7 @@ def test_one_curve_is_fitted_as_alone(law, se):
         assert getattr(one, name) == pytest.approx(getattr(alone, name), rel=1e-9)
     for name in ("alpha_ci", "beta_ci"):  # of other draws
         assert getattr(one, name) == pytest.approx(getattr(alone, name), abs=0.1 * np.ptp(getattr(alone, name)))
+        assert np.ptp(getattr(one, name)) == pytest.approx(np.ptp(getattr(alone, name)), rel=0.1)
     assert (one.status, one.intervals, one.group) == (alone.status, alone.intervals, "only")
 
 

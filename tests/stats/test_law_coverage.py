@@ -1,6 +1,6 @@
 """Nominal 95 % intervals of laws fitted to a curve: 2,000 runs about known coefficients, for every source of intervals.
 
-``P`` prompts answer at every point of a curve, and their errors of two points correlate by 0.8.
+Where the units are prompts, each answers at every point, and its errors at two points correlate by 0.8.
 """
 
 import numpy as np
@@ -100,6 +100,4 @@ def coverage_of_laws() -> list[tuple[str, float]]:
 def test_nominal_intervals_cover(source, law):
     # Percentiles of a bootstrap over U units are too narrow by sqrt((U - 1) / U) and have no t factor: at 64 prompts
     # 95 % becomes 94.3 %, and 2,000 runs have a standard error of 0.5 %.
-    lowest = 0.92 if source == "prompts" else 0.93
-    cases = SOURCES[source](law)
-    assert {name: share for name, share in cases if not lowest <= share <= 0.97} == {}
+    assert {name: share for name, share in SOURCES[source](law) if not 0.93 <= share <= 0.97} == {}

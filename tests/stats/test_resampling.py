@@ -3,12 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overopt.errors import ConfigError, DataError
+from overopt.errors import ConfigError, DataError, ShapeError
 from overopt.stats import resampling
 from overopt.stats.bon import best_of_n_curve
 from overopt.stats.resampling import (
     bootstrap_counts,
     bootstrap_means,
+    bootstrap_means_crossed,
     bootstrap_means_over_seeds,
     percentile_interval,
 )
@@ -122,3 +123,29 @@ def test_unusable_requests_are_refused():
         percentile_interval([1.0], 95)
     with pytest.raises(DataError, match="at least one draw"):
         percentile_interval([], 0.9)
+
+
+def test_crossed_means_resample_each_axis_on_its_own():
+    rng = np.random.default_rng(5)
+    effects = [rng.normal(size=(6, 1, 1)), 2 * rng.normal(size=(1, 9, 1)), 0.5 * rng.normal(size=(1, 1, 30))]
+    values = sum(effects)[..., None] + np.array([0.0, 10.0])
+    found = bootstrap_means_crossed(values, 20_000, np.random.default_rng(0))
+    variance = sum(effect.var() / effect.size for effect in effects)  # additive effects: variances of means add
+    assert found.mean(axis=0) == pytest.approx(values.mean(axis=(0, 1, 2)), abs=4 * np.sqrt(variance / 20_000))
+    assert found.var(axis=0) == pytest.approx(variance, rel=0.05)
+    assert found[:, 1] - found[:, 0] == pytest.approx(10)  # one draw serves all columns
+
+
+def test_crossed_means_are_those_of_explicit_loops():
+    values = np.random.default_rng(1).normal(size=(3, 2, 4, 2))
+    found = bootstrap_means_crossed(values, 5, np.random.default_rng(7))
+    again = np.random.default_rng(7)
+    counts = [bootstrap_counts(size, 5, again) for size in (4, 2, 3)][::-1]
+    for draw in range(5):
+        weight = np.einsum("a,b,c->abc", *(axis[draw] for axis in counts))
+        assert found[draw] == pytest.approx(np.einsum("abc,abck->k", weight, values) / 24)
+
+
+def test_crossed_means_need_units():
+    with pytest.raises(ShapeError):
+        bootstrap_means_crossed([1.0, 2.0], 10, np.random.default_rng(0))

@@ -5,11 +5,13 @@ draws are one matrix product. Percentile intervals assume nothing about the shap
 with few units: by the factor sqrt((U-1)/U) for a mean, which matters for three seeds and not for a hundred prompts.
 """
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
-from overopt.errors import DataError
-from overopt.stats.checks import check_draws, check_level, float_array
+from overopt.errors import DataError, ShapeError
+from overopt.stats.checks import check_draws, check_finite, check_level, float_array
 from overopt.stats.estimate import FloatArray
 
 IntArray = npt.NDArray[np.int64]
@@ -53,16 +55,37 @@ def bootstrap_means_over_seeds(values: npt.ArrayLike, draws: int, rng: np.random
     prompts: an easy prompt is easy for each. With one seed only the prompts vary, and the spread leaves out what
     another seed would change.
     """
-    values_SPK = float_array("values", values, "SPK")
-    n_seeds, n_prompts, n_columns = values_SPK.shape
-    values_P_SK = np.moveaxis(values_SPK, 0, 1).reshape(n_prompts, n_seeds * n_columns)
+    return bootstrap_means_crossed(float_array("values", values, "SPK"), draws, rng)
+
+
+def bootstrap_means_crossed(values: npt.ArrayLike, draws: int, rng: np.random.Generator) -> FloatArray:
+    """Mean over resampled units of every kind at once: ``values`` (..., K) to (draws, K).
+
+    Each axis before the last is a kind of unit that is crossed with the others, such as sets of labels, seeds of the
+    reward model and prompts; every draw resamples each kind with replacement, independently. An axis of one unit adds
+    nothing to the spread. With few units of a kind its share of the variance is too small by the factor (U-1)/U.
+
+    Raises
+    ------
+    ShapeError
+        Without an axis of units.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim < 2:
+        raise ShapeError(f"values must have an axis of units before the last one; got the shape {array.shape}")
+    check_finite("values", array)
+    *sizes, n_columns = array.shape
+    rest = math.prod(sizes[:-1])
+    by_last = np.moveaxis(array, -2, 0).reshape(sizes[-1], rest * n_columns)
     means = np.empty((draws, n_columns))
-    for rows in _blocks(draws, n_prompts + n_seeds * n_columns):
+    for rows in _blocks(draws, sizes[-1] + rest * n_columns):
         n_rows = rows.stop - rows.start
-        prompt_counts = bootstrap_counts(n_prompts, n_rows, rng).astype(np.float64)
-        seed_counts = bootstrap_counts(n_seeds, n_rows, rng).astype(np.float64)
-        by_seed = (prompt_counts @ values_P_SK).reshape(n_rows, n_seeds, n_columns)
-        means[rows] = np.einsum("ds,dsk->dk", seed_counts, by_seed) / (n_seeds * n_prompts)
+        total = bootstrap_counts(sizes[-1], n_rows, rng).astype(np.float64) @ by_last
+        total = total.reshape(n_rows, *sizes[:-1], n_columns)
+        for size in reversed(sizes[:-1]):
+            counts = bootstrap_counts(size, n_rows, rng).astype(np.float64)
+            total = np.einsum("du,d...uk->d...k", counts, total)
+        means[rows] = total / math.prod(sizes)
     return means
 
 
