@@ -223,8 +223,9 @@ def test_a_law_fitted_to_the_exact_curve_of_its_world_returns_its_coefficients()
         assert fit.peak.d == pytest.approx(alpha / (2 * beta), abs=1e-8)
 
 
-def test_a_law_fitted_to_samples_of_its_world_holds_its_coefficients():
-    world = LawWorld(alpha=0.8, beta=0.2, noise_sd=0.5)
+@pytest.mark.parametrize(("beta", "status"), [(0.3, "ok"), (0.2, "unidentified")])
+def test_a_law_fitted_to_samples_of_its_world_holds_its_coefficients(beta, status):
+    world = LawWorld(alpha=0.8, beta=beta, noise_sd=0.5)
     rng, ns = rng_of(16), [2**k for k in range(10)]
     curve = best_of_n_curve(*world.sample(400, 1_024, rng), ns)
     gold = curve - curve[:, :1]
@@ -233,9 +234,10 @@ def test_a_law_fitted_to_samples_of_its_world_holds_its_coefficients():
         "bon", continuous_kls(ns), gold.mean(axis=0), gold_se=draws.std(axis=0), gold_draws=draws, level=0.999
     )
     assert fit.alpha_ci[0] < 0.8 < fit.alpha_ci[1]
-    assert fit.beta_ci[0] < 0.2 < fit.beta_ci[1]
-    assert fit.peak.d_ci[0] < 2.0 < fit.peak.d_ci[1]
-    assert (fit.status, fit.peak.inside_data) == ("ok", True)
+    assert fit.beta_ci[0] < beta < fit.beta_ci[1]
+    assert fit.peak.d_ci[0] < 0.4 / beta < fit.peak.d_ci[1]
+    # With beta 0.2 the peak is at d = 2 and the points end at 2.29: gold falls by less than its error.
+    assert (fit.status, fit.peak.inside_data) == (status, True)
     assert fit.r2 > 0.95
 
 
