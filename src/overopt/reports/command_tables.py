@@ -49,7 +49,7 @@ def bon_table(report: Report) -> RenderableType:
         Text(f"{_fit_words(fit)}"),
         _verdict(
             report["verdict"],
-            f"gold falls by {_value(drop['drop'])} {_interval(drop['ci'])} from its peak to the largest n",
+            f"drop of gold from its peak to the largest n {_value(drop['drop'])} {_interval(drop['ci'])}",
         ),
         Text(
             f"KL in nats, ties counted; {percent(report['level'], 0)} intervals over prompts; "
