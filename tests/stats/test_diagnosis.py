@@ -200,3 +200,12 @@ def test_what_is_no_run_is_refused():
         diagnose_run([0, 1], [0, 1], level=95)
     with pytest.raises(DataError):
         noise_from_curve([0, 1])
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-9, 1e12])
+def test_a_threshold_of_rounding_is_0(unit):
+    gold = unit * (0.1 + 0.2) * np.ones(12)
+    gold[5] = unit * 0.3  # a last bit less
+    found = diagnose_run(np.arange(12.0), gold)
+    assert (found.threshold, found.drop, found.noise_sd, found.verdict) == (0, 0, 0, "undetermined")
+    assert "drop > 0," in found.rule

@@ -133,6 +133,9 @@ def test_gold_that_stays_where_it_is_has_no_confident_peak(law):
     for value, error in ((0.3, 0.001), (0.3, 0.01), (-0.2, 0.001)):
         seen = forecast_peak(d, np.full(20, value), np.full(20, error), law=law)
         assert seen.status == "poor_fit"
+        believed = forecast_peak(d, np.full(20, value), np.full(20, error), law=law, max_p_departed=1.0)
+        assert believed.status == "ok"  # who sets the limit to 1 judges the law himself
+        assert 0 <= believed.p_turned <= 1
         assert np.isnan([seen.p_turned, seen.p_no_turn, seen.d_median, seen.gold_median, seen.regret_now]).all()
         assert 0.05 < seen.p_falling < 0.95
         assert 10 <= seen.best_d <= 20

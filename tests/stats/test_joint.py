@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles.least_squares import shared_coefficients
+from scipy import stats
 
 from overopt.errors import ConfigError, EstimationError, ShapeError
 from overopt.stats.fitting import fit_law
@@ -41,7 +42,7 @@ def test_coefficients_are_those_of_one_stacked_regression(law, n_curves, seed):
     rng = np.random.default_rng(seed)
     d, gold = random_curves(rng, n_curves)
     weights = [rng.uniform(0.1, 5, x.size) for x in d]
-    alpha, betas = shared_alpha(law, d, gold, weights)
+    alpha, betas, _ = shared_alpha(law, d, gold, weights)
     expected_alpha, expected_betas = shared_coefficients(law, d, gold, weights)
     assert float(alpha) == pytest.approx(expected_alpha, rel=1e-7, abs=1e-8)
     np.testing.assert_allclose(betas, expected_betas, rtol=1e-7, atol=1e-8)
@@ -66,9 +67,9 @@ def test_draws_are_fitted_as_if_one_at_a_time(law, seed):
     d, _ = random_curves(rng, 3)
     gold = [rng.normal(size=(4, x.size)) for x in d]
     weights = [rng.uniform(0.1, 5, x.size) for x in d]
-    alphas, betas = shared_alpha(law, d, gold, weights)
+    alphas, betas, _ = shared_alpha(law, d, gold, weights)
     for draw in range(4):
-        alpha, beta = shared_alpha(law, d, [values[draw] for values in gold], weights)
+        alpha, beta, _ = shared_alpha(law, d, [values[draw] for values in gold], weights)
         assert alphas[draw] == pytest.approx(float(alpha), rel=1e-9)
         np.testing.assert_allclose([column[draw] for column in betas], beta, rtol=1e-9)
 
@@ -181,3 +182,34 @@ def test_unusable_input_is_refused():
         fit("bon", kl, gold, level=2.0)
     with pytest.raises(ConfigError, match="bon, rl"):
         fit("ppo", kl, gold)
+
+
+def test_the_f_test_of_one_alpha_holds_its_level_and_sees_different_alphas():
+    rng = np.random.default_rng(7)
+    same = [fit("bon", *curves(rng, (0.8, 0.8, 0.8)), seed) for seed in range(150)]
+    apart = [fit("bon", *curves(rng, (0.7, 0.8, 0.9))) for _ in range(20)]
+    p_values = np.array([found.p_value for found in same])
+    assert (p_values < 0.05).mean() <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 150)
+    assert 0.35 <= (p_values < 0.5).mean() <= 0.65
+    assert [found.tenable for found in same] == [bool(p >= 0.05) for p in p_values]
+    assert not any(found.tenable for found in apart)
+
+
+def test_the_f_test_is_that_of_two_nested_regressions():
+    kl, gold = curves(np.random.default_rng(8), (0.78, 0.8, 0.84))
+    found = fit("bon", kl, gold)
+    apart = [fit_law("bon", x, y) for x, y in zip(kl, gold, strict=True)]
+    separate = sum(one.points * one.rmse**2 for one in apart)
+    together = sum(one.points * one.rmse**2 for one in found.fits)
+    points = sum(one.points for one in apart)
+    statistic = (together - separate) / 2 / (separate / (points - 6))
+    assert found.p_value == pytest.approx(stats.f.sf(statistic, 2, points - 6), rel=1e-6)
+
+
+def test_one_alpha_is_not_in_question_for_one_curve_and_certain_for_exact_ones():
+    kl, gold = curves(np.random.default_rng(9), (0.8, 0.8, 0.8), noise=0.0)
+    alone = fit("bon", kl[:1], gold[:1])
+    assert math.isnan(alone.p_value)
+    assert alone.tenable is None
+    exact = fit("bon", kl, gold)
+    assert (exact.p_value, exact.tenable) == (1, True)

@@ -35,7 +35,10 @@ def share_that_holds(fits, alpha, beta, turn):
 
 
 def named(title, law, shares):
-    return [(f"{title}, {law}, {name}", share) for name, share in zip(("alpha", "beta", "peak"), shares, strict=True)]
+    return [
+        (f"{title}, {law}, {name}", share)
+        for name, share in zip(("alpha", "beta", "peak", "gold"), shares, strict=False)
+    ]
 
 
 def coverage_over_prompts(law) -> list[tuple[str, float]]:
@@ -46,7 +49,7 @@ def coverage_over_prompts(law) -> list[tuple[str, float]]:
         own, common = rng.normal(size=(PROMPTS, d.size)), rng.normal(size=(PROMPTS, 1))
         values = truth + NOISE * np.sqrt(PROMPTS) * (np.sqrt(0.2) * own + np.sqrt(0.8) * common)
         draws = bootstrap_means(values, DRAWS, rng)
-        fits.append(fit_law(law, d**2, values.mean(axis=0), gold_draws=draws))
+        fits.append(fit_law(law, d**2, values.mean(axis=0), gold_draws=draws, n_units=PROMPTS))
     return named("prompts", law, share_that_holds(fits, alpha, beta, peak(law, alpha, beta).d))
 
 
@@ -64,6 +67,57 @@ def coverage_of_residuals(law) -> list[tuple[str, float]]:
     rng, truth = np.random.default_rng(32), law_value(law, d, alpha, beta)
     fits = [fit_law(law, d**2, truth + 0.03 * rng.normal(size=d.size), rng=rng) for _ in range(RUNS)]
     return named("residuals", law, share_that_holds(fits, alpha, beta, peak(law, alpha, beta).d))
+
+
+def with_a_measured_start(law, rng, sd):
+    """A curve of gold about 2 whose first row is KL 0, measured with an error like the others."""
+    alpha, beta, d = CASES[law]
+    d = np.concatenate([[0.0], d])
+    return d**2, 2 + law_value(law, d, alpha, beta) + sd * rng.normal(size=d.size)
+
+
+def share_that_holds_with_a_start(fits, law):
+    """As ``share_that_holds``, and for gold at the peak and at KL 0."""
+    alpha, beta, _ = CASES[law]
+    turn = peak(law, alpha, beta)
+    gold = np.mean([fit.peak is not None and fit.peak.gold_ci[0] <= turn.gold <= fit.peak.gold_ci[1] for fit in fits])
+    return [*share_that_holds(fits, alpha, beta, turn.d), float(gold)]
+
+
+def coverage_of_known_errors_with_a_measured_start(law) -> list[tuple[str, float]]:
+    """Errors of known size at every point, KL 0 included."""
+    rng, sd = np.random.default_rng(34), np.concatenate([[0.03], NOISE])
+    curves = [with_a_measured_start(law, rng, sd) for _ in range(RUNS)]
+    fits = [fit_law(law, kl, gold, gold_se=sd, baseline="fitted", rng=rng) for kl, gold in curves]
+    starts = np.mean([abs(fit.baseline - 2) <= 1.959964 * fit.baseline_se for fit in fits])
+    return [
+        *named("gold_se, KL 0 measured", law, share_that_holds_with_a_start(fits, law)),
+        (f"gold_se, KL 0 measured, {law}, baseline", float(starts)),
+    ]
+
+
+def coverage_of_residuals_with_a_measured_start(law) -> list[tuple[str, float]]:
+    """Errors of one unknown size at every point, KL 0 included."""
+    rng = np.random.default_rng(35)
+    curves = [with_a_measured_start(law, rng, 0.03) for _ in range(RUNS)]
+    fits = [fit_law(law, kl, gold, baseline="fitted", rng=rng) for kl, gold in curves]
+    return named("residuals, KL 0 measured", law, share_that_holds_with_a_start(fits, law))
+
+
+def coverage_of_shared_alpha_with_measured_starts(law) -> list[tuple[str, float]]:
+    """Two curves, each with its own measured KL 0; beta and the peak are the second's."""
+    alpha, beta, d = CASES[law]
+    rng, second = np.random.default_rng(36), 1.2 * beta
+    found = []
+    for _ in range(RUNS // 2):
+        golds = [
+            start + law_value(law, x, alpha, b) + 0.03 * rng.normal(size=x.size)
+            for start, b, x in ((2, beta, np.concatenate([[0.0], d])), (-1, second, np.concatenate([[0.0], d])))
+        ]
+        kl = np.concatenate([[0.0], d]) ** 2
+        found.append(fit_shared_alpha(law, [kl, kl], golds, baselines=["fitted"] * 2, rng=rng).fits[1])
+    turn = peak(law, alpha, second).d
+    return named("shared alpha, KL 0 measured", law, share_that_holds(found, alpha, second, turn))
 
 
 def coverage_of_shared_alpha(law) -> list[tuple[str, float]]:
@@ -86,6 +140,9 @@ SOURCES = {
     "gold_se": coverage_of_known_errors,
     "residuals": coverage_of_residuals,
     "shared alpha": coverage_of_shared_alpha,
+    "gold_se, KL 0 measured": coverage_of_known_errors_with_a_measured_start,
+    "residuals, KL 0 measured": coverage_of_residuals_with_a_measured_start,
+    "shared alpha, KL 0 measured": coverage_of_shared_alpha_with_measured_starts,
 }
 
 

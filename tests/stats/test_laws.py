@@ -281,7 +281,11 @@ def test_dict_is_the_contract_in_plain_json(law):
     gold = curve(law, 0.8, 0.3)
     fit = fit_law(law, D**2, gold, gold_draws=noisy_draws(gold, 0.01), group="a")
     found = json.loads(json.dumps(fit.to_dict(), allow_nan=False))
-    assert set(found) == FIT_KEYS | {"aicc", "zero", "intervals"}
+    assert set(found) == FIT_KEYS | {
+        "aicc", "zero", "intervals", "widened_by", "baseline", "baseline_se", "best_seen", "shape", "lack_of_fit",
+    }  # fmt: skip
+    assert set(found["lack_of_fit"]) == {"p_value", "chi2_per_dof", "inflation", "method"}
+    assert set(found["best_seen"]) == {"d", "gold"}
     assert set(found["peak"]) == {"d", "kl", "gold", "inside_data", "falls_after", "d_ci", "gold_ci"}
     assert [set(alternative) for alternative in found["alternatives"]] == [{"law", "aicc", "r2"}] * 5
     assert found["alpha"] == fit.alpha

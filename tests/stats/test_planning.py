@@ -217,3 +217,21 @@ def test_what_cannot_be_planned_is_refused(plan):
 def test_a_plan_beyond_any_budget_is_refused():
     with pytest.raises(EstimationError):
         episodes_to_bound_rate(1e-10)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.3, 0.01), (0.8, 0.1), (1.0, 1e-6)])
+def test_a_peak_that_best_of_n_cannot_reach_is_not_planned(alpha, beta):
+    """At beta 0.01 the answer was 15.6 billion labels and 225 nats; ten million samples of a prompt reach 15."""
+    case = {"pool": 1024, "ns": [4, 64, 1024], "prompt_sd": 0.3, "sample_sd": 0.8}
+    with pytest.raises(EstimationError, match="nats"):
+        plan_peak(alpha=alpha, beta=beta, prompts=100, **case)
+    with pytest.raises(EstimationError, match="nats"):
+        prompts_to_place_peak(0.2, alpha=alpha, beta=beta, **case)
+
+
+def test_a_peak_that_ten_million_samples_reach_is_planned():
+    d = math.sqrt(kl_bound(10**7))
+    case = {"prompts": 100, "pool": 1024, "ns": [4, 64, 1024], "prompt_sd": 0.3, "sample_sd": 0.8}
+    assert plan_peak(alpha=0.999 * 2 * d * 0.1, beta=0.1, **case).gold_labels == 102_400
+    with pytest.raises(EstimationError):
+        plan_peak(alpha=1.001 * 2 * d * 0.1, beta=0.1, **case)

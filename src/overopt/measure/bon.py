@@ -47,8 +47,9 @@ def best_of_n_record(
     proxy_curve = curve_intervals(proxy_SPK, stream(seed, "bootstrap", "bon", group))
     gold_curve = curve_intervals(gold_SPK, stream(seed, "bootstrap", "bon", group))
     fit = fit_law(
-        "bon", bound_K, gold_curve.mean, gold_se=gold_curve.se, gold_draws=gold_curve.draws, group=group, level=LEVEL
-    )
+        "bon", bound_K, gold_curve.mean,
+        gold_se=gold_curve.se, gold_draws=gold_curve.draws, n_units=gold.shape[0], group=group, level=LEVEL,
+    )  # fmt: skip
     return {
         "curve": [
             {

@@ -1,6 +1,6 @@
 """Laws of other people's curves: one table of KL and gold, fitted group by group, for ``overopt fit``."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -8,7 +8,7 @@ import polars as pl
 from overopt.measure.plain import plain
 from overopt.seeding import stream
 from overopt.stats.estimate import FloatArray
-from overopt.stats.fitting import Fit, fit_law
+from overopt.stats.fitting import Baseline, Fit, fit_law
 from overopt.stats.joint import fit_shared_alpha
 from overopt.stats.laws import LAWS, Law
 
@@ -38,27 +38,28 @@ def law_fits_report(
     share : "alpha" or "none"
         Whether all groups get one alpha.
     baseline : float, optional
-        Gold at KL 0. Without it: the mean gold of a group's rows with KL 0 exactly, or else 0.
+        Gold at KL 0, exactly. Without it a group's rows with KL 0 are points with an error like the others, and gold
+        at KL 0 is fitted (unless one of them has a standard error of 0); without such rows it is 0, exactly.
 
     Returns
     -------
     dict
-        Each group also says its ``baseline`` and ``left_out``, the rows with a negative KL, which a sampled estimate
-        can be and a distance cannot.
+        Each group also says its ``baseline`` with ``baseline_se`` (0: exact) and ``left_out``, the rows with a negative
+        KL, which a sampled estimate can be and a distance cannot. ``shared`` says whether one alpha is ``tenable``.
     """
-    groups = {name: _curve(rows, baseline) for name, rows in _groups(points)}
+    groups = {name: curve_of(rows, baseline) for name, rows in _groups(points)}
     shared = None
     if share == "alpha":
         fits, shared = _shared_fits(groups, law, level, seed)
     else:
-        fits = [_fit(name, curve, law, level, seed) for name, curve in groups.items()]
+        fits = [fit_curve_of(curve, law, group=name, level=level, seed=seed) for name, curve in groups.items()]
     report = plain(
         {
             "schema": SCHEMA,
             "missing": missing,
             "level": level,
             "groups": [
-                fit.to_dict() | {"baseline": curve["baseline"], "left_out": curve["left_out"]}
+                fit.to_dict() | {"baseline": curve.start + fit.baseline, "left_out": curve.left_out}
                 for fit, curve in zip(fits, groups.values(), strict=True)
             ],
             "shared": shared,
@@ -68,40 +69,50 @@ def law_fits_report(
     return report
 
 
-def points_of(points: pl.DataFrame, report: dict[str, Any]) -> list[dict[str, Any]]:
-    """``group``, ``d`` and ``gold`` (less the baseline) of every point with a KL of at least 0, for a picture."""
-    baselines = {group["group"]: group["baseline"] for group in report["groups"]}
-    return [
-        {"group": name, "d": float(np.sqrt(kl)), "gold": gold - baselines[name]}
-        for name, rows in _groups(points)
-        for kl, gold in zip(rows["kl"], rows["gold"], strict=True)
-        if kl >= 0
-    ]
-
-
 def _groups(points: pl.DataFrame) -> list[tuple[str | None, pl.DataFrame]]:
     if "group" not in points.columns:
         return [(None, points)]
     return [(str(rows["group"][0]), rows) for rows in points.partition_by("group", maintain_order=True)]
 
 
-def _curve(rows: pl.DataFrame, baseline: float | None) -> dict[str, Any]:
+class FileCurve(NamedTuple):
+    """One group's points as ``fit_law`` takes them."""
+
+    kl: FloatArray
+    gold: FloatArray
+    """Less ``start``."""
+    se: FloatArray | None
+    start: float
+    """The exact baseline; 0 where it is fitted."""
+    baseline: Baseline
+    left_out: int
+
+
+def curve_of(rows: pl.DataFrame, baseline: float | None) -> FileCurve:
+    """The points of one group: ``kl``, ``gold`` and, if there is one, ``gold_se``."""
     kl, gold = rows["kl"].to_numpy(), rows["gold"].to_numpy()
-    if baseline is None:
-        baseline = float(gold[kl == 0].mean()) if (kl == 0).any() else 0.0
-    return {
-        "kl": kl,
-        "gold": gold - baseline,
-        "se": rows["gold_se"].to_numpy() if "gold_se" in rows.columns else None,
-        "baseline": baseline,
-        "left_out": int((kl < 0).sum()),
-    }
+    se = rows["gold_se"].to_numpy() if "gold_se" in rows.columns else None
+    is_start = kl == 0
+    is_exact = is_start & (se == 0) if se is not None else np.zeros(kl.size, dtype=np.bool_)
+    kind: Baseline = "exact"
+    if baseline is None and is_exact.any():
+        baseline = float(gold[is_exact].mean())
+    elif baseline is None and is_start.any():
+        kind = "fitted"
+    start = 0.0 if baseline is None else baseline
+    return FileCurve(kl=kl, gold=gold - start, se=se, start=start, baseline=kind, left_out=int((kl < 0).sum()))
 
 
-def _fit(group: str | None, curve: dict[str, Any], law: Literal["bon", "rl", "auto"], level: float, seed: int) -> Fit:
+def fit_curve_of(
+    curve: FileCurve, law: Literal["bon", "rl", "auto"], *, group: str | None, level: float, seed: int
+) -> Fit:
+    """The law of one group; with ``auto`` the one with the smaller AICc."""
+
     def fitted(name: Law) -> Fit:
         rng = stream(seed, "fit", name, group or "")
-        return fit_law(name, curve["kl"], curve["gold"], gold_se=curve["se"], rng=rng, group=group, level=level)
+        return fit_law(
+            name, curve.kl, curve.gold, gold_se=curve.se, baseline=curve.baseline, rng=rng, group=group, level=level
+        )  # fmt: skip
 
     return fitted(law) if law != "auto" else min((fitted(name) for name in LAWS), key=_badness)
 
@@ -112,19 +123,23 @@ def _badness(fit: Fit) -> tuple[float, float]:
 
 
 def _shared_fits(
-    groups: dict[str | None, dict[str, Any]], law: Literal["bon", "rl", "auto"], level: float, seed: int
+    groups: dict[str | None, FileCurve], law: Literal["bon", "rl", "auto"], level: float, seed: int
 ) -> tuple[list[Fit], dict[str, Any]]:
-    names = list(groups)
-    kl: list[FloatArray] = [curve["kl"] for curve in groups.values()]
-    gold: list[FloatArray] = [curve["gold"] for curve in groups.values()]
-    errors = [curve["se"] for curve in groups.values()]
+    curves = list(groups.values())
+    errors = [curve.se for curve in curves if curve.se is not None]
     tried = [
         fit_shared_alpha(
-            name, kl, gold,
-            gold_se=None if errors[0] is None else errors, groups=names, rng=stream(seed, "fit", name), level=level,
+            name,
+            [curve.kl for curve in curves],
+            [curve.gold for curve in curves],
+            gold_se=errors or None,
+            baselines=[curve.baseline for curve in curves],
+            groups=list(groups),
+            rng=stream(seed, "fit", name),
+            level=level,
         )
         for name in (LAWS if law == "auto" else (law,))
-    ]  # fmt: skip
+    ]
     best = min(tried, key=lambda found: found.aicc if np.isfinite(found.aicc) else 0.0)
     shared = {
         "law": best.law,
@@ -132,6 +147,9 @@ def _shared_fits(
         "alpha_ci": best.alpha_ci,
         "r2": best.r2,
         "aicc": best.aicc,
+        "aicc_separate": best.separate_aicc,
         "separate_aicc": best.separate_aicc,
+        "p_value": best.p_value,
+        "tenable": best.tenable,
     }
     return list(best.fits), shared

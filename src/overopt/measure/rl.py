@@ -66,6 +66,7 @@ def rl_record(
         gold_se=curves["gold"].se,
         kl_draws=curves["kl"].draws,
         gold_draws=curves["gold"].draws,
+        n_units=len(prompt_ids),
         group=group,
         level=LEVEL,
     )

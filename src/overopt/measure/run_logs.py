@@ -1,25 +1,19 @@
 """Verdicts on logs of training runs: step, proxy and gold, and a forecast of the peak where the KL is known."""
 
-import math
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from overopt.measure.plain import plain
+from overopt.measure.run_forecast import run_forecast
 from overopt.stats.diagnosis import diagnose_run
 from overopt.stats.estimate import FloatArray
-from overopt.stats.forecast import forecast_peak
 
 SCHEMA = "overopt.diagnose/1"
-_FORECAST = (
-    "status", "law", "d_now", "d_max", "p_turned", "p_turn_by_d_max", "p_no_turn", "p_falling", "d_median", "d_ci",
-    "gold_median", "gold_ci", "regret_now", "regret_at_d_max", "best_d",
-)  # fmt: skip
 
 
 def run_logs_report(
-    log: pl.DataFrame, *, missing: int = 0, baseline: float | None = None, level: float = 0.95
+    log: pl.DataFrame, *, missing: int = 0, baseline: float | None = None, level: float = 0.95, seed: int = 0
 ) -> dict[str, Any]:
     """The ``overopt.diagnose/1`` object.
 
@@ -31,19 +25,22 @@ def run_logs_report(
     missing : int
         Rows that were dropped before, passed through.
     baseline : float, optional
-        Gold at KL 0, for the forecast. Without it: gold where KL is 0, or else there is no forecast.
+        Gold at KL 0, for the forecast. Without it: gold where KL is 0, whose error then counts, or else there is no
+        forecast.
+    seed : int
+        Of the fit that the forecast is judged by.
 
     Returns
     -------
     dict
-        ``forecast`` is null without KL, and is that of the RL law.
+        ``forecast`` is null without KL, and is that of the RL law; ``run_forecast`` explains it.
     """
     report = plain(
         {
             "schema": SCHEMA,
             "missing": missing,
             "level": level,
-            "groups": [_run(name, rows, baseline, level) for name, rows in _runs(log)],
+            "groups": [_run(name, rows, baseline, level, seed) for name, rows in _runs(log)],
         }
     )
     assert isinstance(report, dict)
@@ -78,7 +75,7 @@ def _runs(log: pl.DataFrame) -> list[tuple[str | None, pl.DataFrame]]:
     return [(str(rows["group"][0]), rows) for rows in log.partition_by("group", maintain_order=True)]
 
 
-def _run(group: str | None, rows: pl.DataFrame, baseline: float | None, level: float) -> dict[str, Any]:
+def _run(group: str | None, rows: pl.DataFrame, baseline: float | None, level: float, seed: int) -> dict[str, Any]:
     steps = averaged_by_step(rows)
     step, proxy, gold = (steps[name].to_numpy() for name in ("step", "proxy", "gold"))
     errors: dict[str, FloatArray] = {}
@@ -101,29 +98,7 @@ def _run(group: str | None, rows: pl.DataFrame, baseline: float | None, level: f
         "noise_sd": found.noise_sd,
         "proxy_threshold": found.proxy_threshold,
         "rule": found.rule,
-        "forecast": _forecast(steps, errors.get("gold_se"), found.noise_sd, baseline),
+        "forecast": None
+        if "kl" not in steps.columns
+        else run_forecast(steps, errors.get("gold_se"), found.noise_sd, baseline, level=level, seed=seed),
     }
-
-
-def _forecast(
-    steps: pl.DataFrame, gold_se: FloatArray | None, noise_sd: float, baseline: float | None
-) -> dict[str, Any] | None:
-    if "kl" not in steps.columns:
-        return None
-    kl, gold = steps["kl"].to_numpy(), steps["gold"].to_numpy()
-    if baseline is None:
-        if not (kl == 0).any():
-            return None
-        baseline = float(gold[kl == 0].mean())
-    is_used = kl > 0
-    gold = gold[is_used] - baseline
-    if gold.size == 0 or not np.abs(gold).max() > 0:
-        return None
-    # Even a smooth curve is not known to more than a thousandth of its size.
-    least = 1e-3 * float(np.abs(gold).max())
-    errors = gold_se[is_used] if gold_se is not None else np.full(gold.size, noise_sd if noise_sd > 0 else least)
-    if not np.isfinite(errors).all():
-        return None
-    forecast = forecast_peak(np.sqrt(kl[is_used]), gold, np.maximum(errors, least), law="rl")
-    found = {name: getattr(forecast, name) for name in _FORECAST}
-    return found | {"kl_median": forecast.d_median**2 if math.isfinite(forecast.d_median) else math.nan}

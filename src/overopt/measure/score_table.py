@@ -17,6 +17,7 @@ from overopt.measure.plain import plain
 from overopt.measure.pools import IntArray
 from overopt.seeding import stream
 from overopt.stats.bon import best_of_n_curve, best_of_n_curves, best_of_n_kl, kl_bound, tie_rate
+from overopt.stats.drop_power import gain_spread, prompts_to_decide
 from overopt.stats.estimate import FloatArray
 from overopt.stats.fitting import fit_law
 from overopt.stats.resampling import bootstrap_means, percentile_interval
@@ -51,6 +52,13 @@ def best_of_n_report(
     with_win_rate : bool
         Whether each point also gets the probability to beat one sample of the policy; takes a few more sorts.
 
+    Returns
+    -------
+    dict
+        ``drop`` holds the fall of gold from its peak as held out (``drop``, ``ci``) and as ``seen``, the two standard
+        deviations that ``overopt plan peak`` asks for, and ``prompts_to_decide``, null without a fall.
+        ``smaller_pools`` counts the prompts with fewer samples than the largest pool.
+
     Raises
     ------
     EstimationError
@@ -82,9 +90,14 @@ def best_of_n_report(
     gold_ci, gain_ci, proxy_ci = (percentile_interval(found, level) for found in (gold_DK, gain_DK, proxy_DK))
     kl_K, gain_K = kl_PK.mean(axis=0), gain_PK.mean(axis=0)
     gold_se, gain_se, proxy_se = (_standard_errors(values) for values in (gold_PK, gain_PK, proxy_PK))
-    fit = fit_law("bon", kl_K, gain_K, gold_se=gain_se, kl_draws=kl_DK, gold_draws=gain_DK, level=level)
+    fit = fit_law(
+        "bon", kl_K, gain_K,
+        gold_se=gain_se, kl_draws=kl_DK, gold_draws=gain_DK, n_units=len(sizes), level=level,
+    )  # fmt: skip
     in_order = np.argsort(ns, kind="stable")
     drop = gold_drop(gain_PK[:, in_order], level=level, rng=stream(seed, "drop", "bon"), draws=n_draws)
+    peak, last = int(in_order[drop.peak_index]), int(in_order[-1])
+    spread = gain_spread(proxy, gold, gain_PK[:, peak], int(ns[peak]), sizes=sizes)
     curve = [
         {
             "n": int(ns[k]),
@@ -113,11 +126,20 @@ def best_of_n_report(
             "samples": int(sizes.sum()),
             "missing": missing,
             "prompts_left_out": left_out,
+            "smaller_pools": int((sizes < sizes.max()).sum()),
             "tie_rate": tie_rate(proxy, sizes=sizes),
             "level": level,
             "curve": curve,
             "fit": fit.to_dict(),
-            "drop": {"peak_n": int(np.asarray(ns)[in_order][drop.peak_index]), "drop": drop.drop, "ci": drop.ci},
+            "drop": {
+                "peak_n": int(ns[peak]),
+                "drop": drop.drop,
+                "ci": drop.ci,
+                "seen": gain_K[peak] - gain_K[last],
+                "prompt_sd": spread.prompt_sd,
+                "sample_sd": spread.sample_sd,
+                "prompts_to_decide": prompts_to_decide(gain_PK[:, peak] - gain_PK[:, last], level=level),
+            },
             "verdict": drop.verdict,
         }
     )

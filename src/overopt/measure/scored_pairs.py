@@ -8,6 +8,7 @@ import polars as pl
 from overopt.errors import DataError
 from overopt.measure.plain import plain
 from overopt.stats.bias import accuracy_by_category, length_bias, longer_is_better
+from overopt.stats.estimate import FloatArray
 from overopt.stats.ranking import pair_accuracy
 
 SCHEMA = "overopt.eval_rm/1"
@@ -16,39 +17,42 @@ LABELS = {
     "b": 0.0, "b>a": 0.0, "0": 0.0, "0.0": 0.0, "false": 0.0,
 }  # fmt: skip
 """Spellings of "A is better" and "B is better", without regard to case and blanks."""
+CHOSEN, REJECTED = "chosen", "rejected"
 
 
 def scored_pairs_report(
-    pairs: pl.DataFrame, *, missing: int = 0, ties: Literal["half", "wrong"] = "half", level: float = 0.95
+    pairs: pl.DataFrame,
+    *,
+    missing: int = 0,
+    ties: Literal["half", "wrong"] = "half",
+    level: float = 0.95,
+    names: tuple[str, str] = ("a", "b"),
 ) -> dict[str, Any]:
     """The ``overopt.eval_rm/1`` object.
 
     Parameters
     ----------
     pairs : DataFrame
-        ``a`` and ``b`` (scores) and ``label`` (string); if there are: ``pair`` (string, unique), ``by`` (string),
-        ``len_a`` and ``len_b`` (lengths in any one unit), ``prompt`` (string; pairs of one prompt are not independent).
+        ``a`` and ``b`` (scores) and ``label`` (string; without it A is the better answer of every pair); if there are:
+        ``pair`` (string, unique), ``by`` (string), ``len_a`` and ``len_b`` (lengths in any one unit), ``prompt``
+        (string; pairs of one prompt are not independent).
     missing : int
         Rows that were dropped before, passed through.
     ties : "half" or "wrong"
         What two equal scores count.
+    names : (str, str)
+        What the columns of A and B are called in the file. If one says ``chosen`` and the other ``rejected``, these two
+        words are labels as well.
 
     Raises
     ------
     DataError
         If a label is none of ``LABELS``, or a pair occurs twice.
     """
-    words = pairs["label"].str.to_lowercase().str.replace_all(r"\s", "")
-    is_unknown = ~words.is_in(list(LABELS))
-    if is_unknown.any():
-        raise DataError(
-            f"{int(is_unknown.sum())} of {pairs.height} labels are neither A or B, A>B or B>A, nor 1 or 0; the first "
-            f"is {pairs['label'][int(is_unknown.arg_true()[0])]!r}"
-        )
+    label = _labels(pairs, names) if "label" in pairs.columns else np.ones(pairs.height)
     if "pair" in pairs.columns and pairs["pair"].is_duplicated().any():
         twice = pairs["pair"].filter(pairs["pair"].is_duplicated())[0]
         raise DataError(f"the pair {twice!r} occurs {int((pairs['pair'] == twice).sum())} times; a pair is one row")
-    label = words.replace_strict(LABELS, return_dtype=pl.Float64).to_numpy()
     margin = (pairs["a"] - pairs["b"]).to_numpy()
     if not np.isfinite(margin).all():
         raise DataError("the difference of two scores overflows; divide all scores by one large number")
@@ -93,3 +97,34 @@ def scored_pairs_report(
     converted = plain(report)
     assert isinstance(converted, dict)
     return converted
+
+
+def _labels(pairs: pl.DataFrame, names: tuple[str, str]) -> FloatArray:
+    """1 where A is better, 0 where B is."""
+    meaning = LABELS | _roles(names)
+    words = pairs["label"].str.to_lowercase().str.replace_all(r"\s", "")
+    is_unknown = ~words.is_in(list(meaning))
+    if is_unknown.any():
+        first = pairs["label"][int(is_unknown.arg_true()[0])]
+        hint = ""
+        if set(words.filter(is_unknown)) <= {CHOSEN, REJECTED}:
+            hint = (
+                "; chosen and rejected are labels only where the names of the two score columns say which is which; if "
+                "every row has its scores as chosen and rejected, use --chosen COL --rejected COL"
+            )
+        raise DataError(
+            f"{int(is_unknown.sum())} of {pairs.height} labels are neither A or B, A>B or B>A, nor 1 or 0; the first "
+            f"is {first!r}{hint}"
+        )
+    found: FloatArray = words.replace_strict(meaning, return_dtype=pl.Float64).to_numpy()
+    return found
+
+
+def _roles(names: tuple[str, str]) -> dict[str, float]:
+    """What the labels chosen and rejected mean, if the names of the columns say it."""
+    says_chosen, says_rejected = ([word in name.lower() for name in names] for word in (CHOSEN, REJECTED))
+    if says_chosen == [True, False] and says_rejected == [False, True]:
+        return {CHOSEN: 1.0, REJECTED: 0.0}
+    if says_chosen == [False, True] and says_rejected == [True, False]:
+        return {CHOSEN: 0.0, REJECTED: 1.0}
+    return {}

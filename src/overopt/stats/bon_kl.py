@@ -95,6 +95,9 @@ def best_of_n_kl(proxy: npt.ArrayLike, ns: Sequence[int], *, sizes: npt.ArrayLik
         log_u, log_v = _log_share(low, pool), _log_share(high, pool)
         share = (high - low) / high
         for k, n in enumerate(integers):
+            if n == 1:  # the base policy itself, exactly
+                kl[block.prompts, k] = 0.0
+                continue
             # The antiderivative of n x^(n-1) ln(n x^(n-1)) is x^n (kl_bound(n) + (n-1) ln x).
             mass, log_ratio = _atom(n, log_v, share, np.log((high - low) / pool))
             v_n, u_n = np.exp(n * log_v), np.exp(n * log_u)

@@ -111,8 +111,8 @@ def diagnose_run(
     if points == 0:
         raise DataError("a diagnosis needs at least one point")
     peak_index = int(np.argmax(gold_K))
-    drop = float(gold_K[peak_index] - gold_K[-1])
-    proxy_fall = float(proxy_K[peak_index] - proxy_K[-1])
+    drop = _rounded_off(float(gold_K[peak_index] - gold_K[-1]), gold_K)
+    proxy_fall = _rounded_off(float(proxy_K[peak_index] - proxy_K[-1]), proxy_K)
     threshold, noise_sd, proxy_threshold = math.nan, math.nan, math.nan
     verdict: RunVerdict = "undetermined"
     rule = f"no threshold: {points} points are fewer than the {MIN_POINTS} that a verdict needs"
@@ -125,9 +125,9 @@ def diagnose_run(
             f"({source}) exceeds in at most {100 * (1 - level):.3g} % of runs of {points} points"
         )
         if drop > threshold:
-            if _drop_without_any_one_point(gold_K) > threshold:
+            if _rounded_off(_drop_without_any_one_point(gold_K), gold_K) > threshold:
                 verdict = "collapsed" if proxy_fall > proxy_threshold else "overoptimized"
-        elif gold_K[-1] - gold_K[0] > threshold:
+        elif _rounded_off(float(gold_K[-1] - gold_K[0]), gold_K) > threshold:
             verdict = "improving"
     return Diagnosis(
         verdict=verdict,
@@ -219,7 +219,12 @@ def _threshold(values_K: FloatArray, se_K: FloatArray | None, level: float) -> t
     else:
         noise_sd = noise_from_curve(values_K)
         threshold = noise_sd * _unit_threshold(values_K.size, level)
-    return max(threshold, _ROUNDING * float(np.abs(values_K).max())), noise_sd
+    return _rounded_off(threshold, values_K), _rounded_off(noise_sd, values_K)
+
+
+def _rounded_off(difference: float, values_K: FloatArray) -> float:
+    """0 for a difference of the values that is no more than rounding."""
+    return difference if abs(difference) > _ROUNDING * float(np.abs(values_K).max()) else 0.0
 
 
 @lru_cache(maxsize=1024)

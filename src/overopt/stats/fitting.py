@@ -1,111 +1,53 @@
 """A law fitted to one curve of gold against KL: coefficients with intervals, where gold peaks, and what that is worth.
 
-Axes: K points of a curve, D draws. KL in nats, d = sqrt(KL), gold relative to its value at KL 0.
+Axes: K points of a curve, D draws. KL in nats, d = sqrt(KL), gold relative to its value at KL 0, which is known or
+measured with an error like that of any other point.
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtrit
 
-from overopt.errors import DataError
+from overopt.errors import ConfigError, DataError
 from overopt.stats.checks import check_level, check_same_shape, float_array
 from overopt.stats.estimate import FloatArray
-from overopt.stats.laws import (
-    ALL_LAWS,
-    TURNLESS_LAWS,
-    AnyLaw,
-    FittedLaw,
-    fit_coefficients,
-    law_value,
-    peak,
-    peak_distance,
-    peak_gold,
-    zero_distance,
+from overopt.stats.fit_record import (
+    Evidence,
+    Fit,
+    Interval,
+    Peak,
+    Points,
+    Seen,
+    Source,
+    Zero,
+    interval_of,
+    record_of_fit,
+    record_without_fit,
 )
-from overopt.stats.least_squares import N_COEFFICIENTS, fit_curve, floored_errors, point_weights, quality
-from overopt.stats.resampling import percentile_interval
+from overopt.stats.lack_of_fit import (
+    MANY_POINTS,
+    UNTESTED,
+    LackOfFit,
+    misfit_along_curve,
+    misfit_of_errors,
+    misfit_of_many_errors,
+    widening,
+)
+from overopt.stats.laws import FittedLaw, fit_coefficients, fit_with_offset, law_columns, law_value, peak_distance
+from overopt.stats.least_squares import floored_errors, point_weights
 
-Status = Literal["ok", "poor_fit", "unidentified", "too_few_points"]
-Source = Literal["units", "gold_se", "residuals", "none"]
-Interval = tuple[float, float]
+__all__ = ["DRAWS", "MIN_POINTS", "Baseline", "Fit", "Interval", "Peak", "Zero", "best_seen", "fit_law", "late_slope"]
+
+Baseline = Literal["exact", "fitted"]
 
 MIN_POINTS = 4
 """Points with d > 0 that a fit needs: two coefficients and two degrees of freedom to see them fail."""
-MIN_R2 = 0.5
-"""Below it the law explains less than half of the variation of gold along the curve."""
 DRAWS = 2000
 """Of coefficients, where they are drawn here."""
-UNKNOWN: Interval = (math.nan, math.nan)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peak:
-    """The largest gold of a fitted law."""
-
-    d: float
-    kl: float
-    gold: float
-    inside_data: bool
-    """Whether d lies within the distances that were fitted; else it is an extrapolation."""
-    falls_after: bool
-    """Whether gold itself falls, by more than chance, over the points from the last one before the peak on."""
-    d_ci: Interval
-    """Infinite above when too many draws have no turn; nan without draws."""
-    gold_ci: Interval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Zero:
-    """Where a fitted law has lost again all the gold it gained."""
-
-    d: float
-    kl: float
-    inside_data: bool
-    d_ci: Interval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alternative:
-    """Another curve fitted to the same points with the same weights."""
-
-    law: str
-    """``bon``, ``rl``, ``rl1p``, ``power``, or ``root`` and ``linear``, which never turn."""
-    aicc: float
-    r2: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """A law fitted to one curve; ``fit_law`` explains each number."""
-
-    group: str | None
-    law: FittedLaw
-    alpha: float
-    beta: float
-    alpha_ci: Interval
-    beta_ci: Interval
-    intervals: Source
-    """What the intervals rest on."""
-    r2: float
-    rmse: float
-    points: int
-    d_range: Interval
-    peak: Peak | None
-    zero: Zero | None
-    status: Status
-    aicc: float
-    alternatives: tuple[Alternative, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The FIT object of the command line's JSON; numbers that are not finite become ``None``."""
-        # Any: the values of a JSON object.
-        converted = _json_value(asdict(self))
-        assert isinstance(converted, dict)
-        return converted
 
 
 def fit_law(
@@ -116,6 +58,8 @@ def fit_law(
     gold_se: npt.ArrayLike | None = None,
     kl_draws: npt.ArrayLike | None = None,
     gold_draws: npt.ArrayLike | None = None,
+    n_units: int | None = None,
+    baseline: Baseline = "exact",
     rng: np.random.Generator | None = None,
     group: str | None = None,
     level: float = 0.95,
@@ -126,13 +70,20 @@ def fit_law(
     ----------
     law : "bon", "rl" or "rl1p"
     kl, gold : (K,) float64
-        KL in nats and gold relative to its value at KL 0. Points with KL <= 0 are left out, also those whose
-        estimated KL is negative by chance; ``points`` counts the rest.
+        KL in nats and gold. Points with KL < 0, which an estimate can be by chance, are left out; ``points`` counts
+        those with KL > 0.
     gold_se : (K,) float64, optional
         Standard errors of ``gold``; all nan, or none given, means equal weights.
     kl_draws, gold_draws : (D, K) float64, optional
         Bootstrap draws of the two over the independent units (prompts, seeds). Points of one curve share their
         samples, so only these know how the errors of points hang together. The one that is absent stays fixed.
+    n_units : int, optional
+        How many units the draws resample; few of them know the errors badly, and the test of misfit allows for that.
+    baseline : "exact" or "fitted"
+        ``exact``: gold is relative to its value at KL 0, unit by unit or because that value is known; points with
+        KL 0 are left out. ``fitted``: gold at KL 0 was measured like any other point; it is a third coefficient, and
+        points with KL 0 are fitted with their weights. To take a measured value off all points and forget its error
+        would make intervals hold the truth in half the cases.
     rng : numpy.random.Generator, optional
         Draws the intervals where there are no bootstrap draws: ``gold_se`` if known, else the scatter of the points
         about the law, both with independent errors. Without it there are no intervals then.
@@ -149,160 +100,244 @@ def fit_law(
         ``rmse`` is unweighted, in gold units. ``aicc`` compares with those of ``alternatives``; nan with four points.
         ``peak`` and ``zero`` are ``None`` if the law has no turn.
 
+    Raises
+    ------
+    DataError
+        For a fitted baseline without a point at KL 0.
+
     Notes
     -----
     *Weights.* A point weighs 1 / max(se, median se)^2. Small n have the smallest errors and the law holds only
     approximately, so an unbounded weight would let them bend the rest of the curve; the floor lets no point weigh
     more than the median one, while noisy points still count less. Draws are refitted with the same weights.
 
-    *Intervals from residuals* draw gold about the fitted law with the weighted residual variance over K - 2 degrees of
-    freedom, itself redrawn from its chi-squared distribution, so that they are as wide as Student's t asks. They hold
-    if the errors are independent, which those of points from one pool of samples are not.
+    *Intervals from residuals* draw gold about the fitted law with the weighted residual variance over K minus two (or
+    three) degrees of freedom, itself redrawn from its chi-squared distribution, so that they are as wide as Student's
+    t asks. They hold if the errors are independent, which those of points from one pool of samples are not.
+
+    *Misfit.* ``lack_of_fit`` tests whether the points leave the law by more than their errors (``gold_se`` or the
+    draws) explain or, with errors of unknown size, whether residuals hang together along the curve. Where misfit is
+    certain, p < 0.01, intervals are widened by its ``inflation``; ``widened_by`` says how much.
 
     *Status*, the first that applies:
 
     - ``too_few_points``: fewer than four points with d > 0; no coefficients.
-    - ``poor_fit``: r2 is below 0.5 or, for constant gold, undefined.
+    - ``poor_fit``: r2 is below 0.5 or, for constant gold, undefined; or misfit is certain and r2 below 0.98.
     - ``unidentified``: the data do not tell whether or where gold turns. That is: all points lie at one distance; the
       interval of beta holds 0; the peak lies inside the data but the points from the last one before it on do not fall
       by more than chance, as on a plateau; or it lies outside, and a curve without a turn has no larger AICc, or its
       interval is wider than the fitted distances, unbounded or unknown. Without draws, beta and the fall are judged by
       their t intervals, from ``gold_se`` or else from the residuals.
     - ``ok``: otherwise. A ``None`` peak then means that gold shows no turn: beta's whole interval is negative, or (in
-      best-of-n) gold falls from the start.
+      best-of-n) gold falls from the start; ``shape`` says which.
     """
     check_level(level)
+    if baseline not in ("exact", "fitted"):
+        raise ConfigError(f"baseline must be exact or fitted; got {baseline!r}")
     kl_K, gold_K = float_array("kl", kl, "K"), float_array("gold", gold, "K")
     check_same_shape("kl", kl_K, "gold", gold_K)
     se_K = None if gold_se is None else float_array("gold_se", gold_se, "K", finite=False)
     draws = _checked_draws(kl_K, gold_K, kl_draws, gold_draws)
 
-    is_used = kl_K > 0
+    has_offset = baseline == "fitted"
+    is_used = kl_K >= 0 if has_offset else kl_K > 0
+    # Off first, so that an offset far larger than the curve costs no digits.
+    start = measured_baseline(kl_K, gold_K) if has_offset else 0.0
     weights, errors = point_weights(kl_K, se_K, is_used), floored_errors(kl_K, se_K, is_used)
-    d_K, gold_K = np.sqrt(kl_K[is_used]), gold_K[is_used]
-    points = d_K.size
-    d_range = (float(d_K.min()), float(d_K.max())) if points else UNKNOWN
-    if points < MIN_POINTS:
-        return Fit(
-            group=group, law=law, alpha=math.nan, beta=math.nan, alpha_ci=UNKNOWN, beta_ci=UNKNOWN, intervals="none",
-            r2=math.nan, rmse=math.nan, points=points, d_range=d_range, peak=None, zero=None, status="too_few_points",
-            aicc=math.nan, alternatives=(),
+    model = _Model(law=law, d=np.sqrt(kl_K[is_used]), weights=weights, has_offset=has_offset)
+    scale = float(np.abs(gold_K[is_used]).max(initial=0.0))
+    d_K, gold_K, seen = model.d, gold_K[is_used] - start, best_seen(kl_K, gold_K - start)
+    if (d_K > 0).sum() < MIN_POINTS:
+        return record_without_fit(
+            law, d_K[d_K > 0], best_seen=seen, baseline=start, baseline_se=math.nan if has_offset else 0.0,
+            group=group, lack=UNTESTED,
         )  # fmt: skip
 
-    alpha, beta = (float(value) for value in fit_coefficients(law, d_K, gold_K, weights))
-    fitted = law_value(law, d_K, alpha, beta)
+    alpha, beta, offset = (float(value) for value in model.fitted(gold_K))
+    if abs(offset) <= 64 * np.finfo(np.float64).eps * scale:
+        offset = 0.0  # what rounding leaves of it in exact data
+    fitted = model.value(alpha, beta, offset)
+    own = None if errors is None or se_K is None else se_K[is_used]
     source: Source = "none"
     drawn_d, drawn_gold = d_K, gold_K
     if draws is not None:
         source = "units"
-        drawn_d, drawn_gold = np.sqrt(np.maximum(draws[0][..., is_used], 0)), draws[1][..., is_used]
+        drawn_d, drawn_gold = np.sqrt(np.maximum(draws[0][..., is_used], 0)), draws[1][..., is_used] - start
     elif rng is not None and math.isfinite(beta):
         # Errors floored for the weights would widen the intervals: the points' own are drawn.
-        own = None if errors is None or se_K is None else se_K[is_used]
         source = "residuals" if own is None else "gold_se"
-        drawn_gold = _gold_about_the_law(gold_K, fitted, weights, own, rng)
+        drawn_gold = _gold_about_the_law(gold_K, fitted, weights, own, model.n_coefficients, rng)
+    drawn = None if source == "none" else model.fitted(drawn_gold, drawn_d)
+    unit = np.ones(d_K.size) if errors is None else errors
+    lack = UNTESTED
+    if math.isfinite(beta):
+        if source == "units" and drawn is not None:
+            away = drawn_gold - model.value(*drawn, drawn_d)
+            lack = misfit_of_draws(gold_K - fitted, unit, away, n_units)
+        else:
+            lack = _misfit_of_independent_errors(model, gold_K - fitted, unit, own, scale)
+    widened_by = widening(lack)
+
     turn_d = float(peak_distance(law, alpha, beta))
-    drawn = None if source == "none" else fit_coefficients(law, drawn_d, drawn_gold, weights)
+    is_late = d_K > 0
+    late = weights[is_late], d_K[is_late], turn_d
+    sd_K = _point_sd(gold_K - fitted, weights, own, model.n_coefficients)
     if drawn is not None:
-        judged_beta = _interval(drawn[1], level)
-        steepest_rise = _interval(late_slope(drawn_d, drawn_gold, weights, d_K, turn_d), level)[1]
+        judged_beta = interval_of(_widened(drawn[1], beta, widened_by), level)
+        steepest_rise = interval_of(late_slope(drawn_d[..., is_late], drawn_gold[..., is_late], *late), level)[1]
     else:
         # Both are weighted sums of gold, and their weights are their values for one point of gold 1.
-        freedom = points - 2
-        if errors is None or se_K is None:
-            sd_K = np.sqrt(np.sum(weights * (gold_K - fitted) ** 2) / freedom / weights)
-            reach = float(stdtrit(freedom, (1 + level) / 2))
-        else:
-            sd_K, reach = se_K[is_used], float(ndtri((1 + level) / 2))
-        units = np.eye(points)
-        half = reach * math.hypot(*(fit_coefficients(law, d_K, units, weights).beta * sd_K))
+        freedom = d_K.size - model.n_coefficients
+        reach = float(stdtrit(freedom, (1 + level) / 2)) if own is None else float(ndtri((1 + level) / 2))
+        half = widened_by * reach * math.hypot(*(model.sensitivity(1) * sd_K))
         judged_beta = (beta - half, beta + half)
-        slope_weights = late_slope(d_K, units, weights, d_K, turn_d)
-        steepest_rise = float(slope_weights @ gold_K) + reach * math.hypot(*(slope_weights * sd_K))
-    return fit_of_coefficients(
-        law, d_K, gold_K, weights, alpha, beta,
-        drawn=drawn, judged_beta=judged_beta, falls_after=steepest_rise < 0,
-        source=source, group=group, level=level,
+        slope_weights = late_slope(d_K[is_late], np.eye(int(is_late.sum())), *late)
+        steepest_rise = float(slope_weights @ gold_K[is_late]) + reach * math.hypot(*(slope_weights * sd_K[is_late]))
+    return record_of_fit(
+        law,
+        Points(d=d_K, gold=gold_K, weights=weights, has_offset=has_offset),
+        alpha,
+        beta,
+        Evidence(
+            drawn=None if drawn is None else (_widened(drawn[0], alpha, widened_by),
+                                              _widened(drawn[1], beta, widened_by)),
+            judged_beta=judged_beta,
+            falls_after=steepest_rise < 0,
+            lack=lack,
+            source=source,
+            widened_by=widened_by,
+            level=level,
+        ),
+        offset=offset,
+        baseline=start + offset,
+        baseline_se=_baseline_error(model, sd_K, drawn if source == "units" else None, widened_by),
+        best_seen=None if seen is None else Seen(d=seen.d, gold=seen.gold - offset),
+        group=group,
     )  # fmt: skip
 
 
-def fit_of_coefficients(
-    law: FittedLaw,
-    d: FloatArray,
-    gold: FloatArray,
-    weights: FloatArray,
-    alpha: float,
-    beta: float,
-    *,
-    drawn: tuple[FloatArray, FloatArray] | None,
-    judged_beta: Interval,
-    falls_after: bool,
-    source: Source,
-    group: str | None,
-    level: float,
-) -> Fit:
-    """The record of a law with these coefficients, judged on points (K,) with d > 0; ``drawn`` is (D,) of each."""
-    d_range = (float(d.min()), float(d.max()))
-    turn = peak(law, alpha, beta)
-    found_peak, found_zero = None, None
-    if math.isfinite(turn.d):
-        found_peak = Peak(
-            d=turn.d,
-            kl=turn.d * turn.d,
-            gold=turn.gold,
-            inside_data=d_range[0] <= turn.d <= d_range[1],
-            falls_after=falls_after,
-            d_ci=_interval(None if drawn is None else peak_distance(law, *drawn), level),
-            gold_ci=_interval(None if drawn is None else peak_gold(law, *drawn), level),
-        )
-        zero = float(zero_distance(law, alpha, beta))
-        if math.isfinite(zero):
-            found_zero = Zero(
-                d=zero,
-                kl=zero * zero,
-                inside_data=d_range[0] <= zero <= d_range[1],
-                d_ci=_interval(None if drawn is None else zero_distance(law, *drawn), level),
-            )
-    beta_ci = _interval(None if drawn is None else drawn[1], level)
-    found = quality(gold, law_value(law, d, alpha, beta), weights, n_coefficients=2)
-    others = tuple(_alternative(other, d, gold, weights) for other in ALL_LAWS if other != law)
-    turnless = min(other.aicc for other in others if other.law in TURNLESS_LAWS)
-    return Fit(
-        group=group,
-        law=law,
-        alpha=alpha,
-        beta=beta,
-        alpha_ci=_interval(None if drawn is None else drawn[0], level),
-        beta_ci=beta_ci,
-        intervals=source,
-        r2=found.r2,
-        rmse=found.rmse,
-        points=d.size,
-        d_range=d_range,
-        peak=found_peak,
-        zero=found_zero,
-        status=_status(beta, judged_beta, found.r2, found_peak, d_range, is_turn_needed=found.aicc < turnless),
-        aicc=found.aicc,
-        alternatives=others,
-    )
+def measured_baseline(kl: FloatArray, gold: FloatArray) -> float:
+    """Mean gold of the points with KL 0.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    if not (kl == 0).any():
+        raise DataError("a fitted baseline needs a point with KL 0; give the value of gold at KL 0, or take it as 0")
+    return float(gold[kl == 0].mean())
+
+
+def best_seen(kl: FloatArray, gold: FloatArray) -> Seen | None:
+    """The point with the highest gold among those with KL >= 0."""
+    is_seen = kl >= 0
+    if not is_seen.any():
+        return None
+    best = int(np.argmax(np.where(is_seen, gold, -np.inf)))
+    return Seen(d=math.sqrt(kl[best]), gold=float(gold[best]))
+
+
+def misfit_of_draws(residual: FloatArray, unit: FloatArray, drawn: FloatArray, n_units: int | None) -> LackOfFit:
+    """Test of residuals (K,) whose covariance is that of the residuals (D, K) of bootstrap draws."""
+    is_known = np.isfinite(drawn).all(axis=1)
+    if is_known.sum() < 2:
+        return UNTESTED
+    covariance = np.atleast_2d(np.cov(drawn[is_known], rowvar=False))
+    if not np.trace(covariance) > 1e-24 * float(np.sum(drawn[is_known] ** 2)):
+        return UNTESTED  # draws without spread claim errors of 0, which are not believed
+    return misfit_of_errors(residual, unit, covariance, method="chi2_of_draws", units=n_units)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    """A law, and its offset if it has one, at fixed points."""
+
+    law: FittedLaw
+    d: FloatArray
+    weights: FloatArray
+    has_offset: bool
+
+    @property
+    def n_coefficients(self) -> int:
+        return 2 + self.has_offset
+
+    def fitted(self, gold: FloatArray, d: FloatArray | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """alpha, beta and offset (...) of gold (..., K)."""
+        distances = self.d if d is None else d
+        if self.has_offset:
+            return fit_with_offset(self.law, distances, gold, self.weights)
+        alpha, beta = fit_coefficients(self.law, distances, gold, self.weights)
+        return alpha, beta, np.zeros(alpha.shape)
+
+    def value(
+        self, alpha: npt.ArrayLike, beta: npt.ArrayLike, offset: npt.ArrayLike, d: FloatArray | None = None
+    ) -> FloatArray:
+        """Gold (..., K) of coefficients (...)."""
+        law = law_value(
+            self.law, self.d if d is None else d, np.asarray(alpha)[..., None], np.asarray(beta)[..., None]
+        )  # fmt: skip
+        return np.asarray(np.asarray(offset)[..., None] + law)
+
+    def sensitivity(self, coefficient: int) -> FloatArray:
+        """What a coefficient gains for each unit of gold at each point, (K,); 0 alpha, 1 beta, 2 the offset."""
+        columns = law_columns(self.law, self.d)
+        columns = columns[:, [1, 2, 0]] if self.has_offset else columns[:, 1:]
+        root = np.sqrt(self.weights)
+        return np.asarray(np.linalg.pinv(columns * root[:, None])[coefficient] * root)
+
+
+def _misfit_of_independent_errors(
+    model: _Model, residual: FloatArray, unit: FloatArray, own: FloatArray | None, scale: float
+) -> LackOfFit:
+    order = np.argsort(model.d, kind="stable")
+    orders = [order, np.arange(residual.size)]
+    if residual.size > MANY_POINTS:
+        if own is None:
+            return misfit_along_curve(residual, None, orders, scale=scale)
+        return misfit_of_many_errors(residual, unit, own, model.n_coefficients)
+    left = (np.eye(residual.size) - model.value(*model.fitted(np.eye(residual.size)))).T
+    if own is None:
+        return misfit_along_curve(residual, left @ left.T, orders, scale=scale)
+    return misfit_of_errors(residual, unit, (left * own**2) @ left.T, method="chi2_of_errors")
+
+
+def _point_sd(residual: FloatArray, weights: FloatArray, own: FloatArray | None, n_coefficients: int) -> FloatArray:
+    """Standard deviation of each point: its own error, or from the scatter about the law."""
+    if own is not None:
+        return own
+    freedom = residual.size - n_coefficients
+    return np.asarray(np.sqrt(np.sum(weights * residual**2) / freedom / weights))
+
+
+def _baseline_error(model: _Model, sd: FloatArray, drawn: tuple[FloatArray, ...] | None, widened_by: float) -> float:
+    if not model.has_offset:
+        return 0.0
+    if drawn is not None:
+        return widened_by * float(drawn[2].std(ddof=1)) if drawn[2].size > 1 else math.nan
+    return widened_by * math.hypot(*(model.sensitivity(2) * sd))
+
+
+def _widened(draws: FloatArray, centre: float, by: float) -> FloatArray:
+    return draws if by == 1 else np.asarray(centre + by * (draws - centre))
 
 
 def _gold_about_the_law(
-    gold: FloatArray, fitted: FloatArray, weights: FloatArray, se: FloatArray | None, rng: np.random.Generator
+    gold: FloatArray,
+    fitted: FloatArray,
+    weights: FloatArray,
+    se: FloatArray | None,
+    n_coefficients: int,
+    rng: np.random.Generator,
 ) -> FloatArray:
     """Draws (D, K) of gold with independent normal errors: the known ones about the points, else those of the fit."""
     noise = rng.standard_normal((DRAWS, gold.size))
     if se is not None:
         return np.asarray(gold + se * noise)
-    freedom = gold.size - 2
+    freedom = gold.size - n_coefficients
     variance = float(np.sum(weights * (gold - fitted) ** 2)) / freedom
     scale = np.sqrt(variance * freedom / rng.chisquare(freedom, size=(DRAWS, 1)))
     return np.asarray(gold + scale * noise / np.sqrt(weights))
-
-
-def _alternative(law: AnyLaw, d: FloatArray, gold: FloatArray, weights: FloatArray) -> Alternative:
-    found = quality(gold, fit_curve(law, d, gold, weights).value(d), weights, n_coefficients=N_COEFFICIENTS[law])
-    return Alternative(law=law, aicc=found.aicc, r2=found.r2)
 
 
 def _checked_draws(
@@ -318,13 +353,6 @@ def _checked_draws(
     if kl_draws is not None and gold_draws is not None:
         check_same_shape("kl_draws", kl_DK, "gold_draws", gold_DK)
     return kl_DK, gold_DK
-
-
-def _interval(draws: FloatArray | None, level: float) -> Interval:
-    if draws is None:
-        return UNKNOWN
-    low, high = percentile_interval(draws, level)
-    return (float(low), float(high))
 
 
 def late_slope(d: FloatArray, gold: FloatArray, weights: FloatArray, d_fitted: FloatArray, turn_d: float) -> FloatArray:
@@ -345,31 +373,3 @@ def late_slope(d: FloatArray, gold: FloatArray, weights: FloatArray, d_fitted: F
         rise = terms.sum(axis=-1)
         rise = np.where(np.abs(rise) > 1e-12 * np.abs(terms).sum(axis=-1), rise, 0.0)
         return np.asarray(rise / (weight * centred**2).sum(axis=-1))
-
-
-def _status(
-    beta: float, judged: Interval, r2: float, found: Peak | None, d_range: Interval, *, is_turn_needed: bool
-) -> Status:
-    if math.isnan(beta):
-        return "unidentified"
-    if not r2 >= MIN_R2:
-        return "poor_fit"
-    if not (judged[0] > 0 or judged[1] < 0):
-        return "unidentified"
-    if found is not None and found.inside_data and not found.falls_after:
-        return "unidentified"
-    if found is not None and not found.inside_data:
-        width = found.d_ci[1] - found.d_ci[0]
-        if not (width <= d_range[1] - d_range[0] and is_turn_needed):
-            return "unidentified"
-    return "ok"
-
-
-def _json_value(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _json_value(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_value(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

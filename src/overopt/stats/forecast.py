@@ -101,6 +101,7 @@ def forecast_peak(
     d_max: float | None = None,
     level: float = 0.9,
     departures: Sequence[float] = DEPARTURES,
+    max_p_departed: float = MAX_P_DEPARTED,
 ) -> Forecast:
     """Distribution of the peak of gold, given its values at the first K checkpoints of a run.
 
@@ -116,6 +117,9 @@ def forecast_peak(
         Horizon, at least the largest d; twice the largest d when absent.
     level : float
         Of the central intervals.
+    max_p_departed : float
+        The law is not believed above this probability of a large departure from it; 1 leaves that to the caller, who
+        may know from ``lack_of_fit``.
 
     Returns
     -------
@@ -156,7 +160,7 @@ def forecast_peak(
     p_falling = falling_probability(posterior, d_now)
     grid = np.linspace(d_now, horizon, 257)
     best_d = float(grid[np.argmax(expected_gold(posterior, grid).gold)])
-    if _p_departed(posterior) > MAX_P_DEPARTED:
+    if _p_departed(posterior) > max_p_departed:
         return Forecast(
             status="poor_fit", law=law, points=posterior.d.size, d_now=d_now, d_max=horizon, p_turned=math.nan,
             p_turn_by_d_max=math.nan, p_no_turn=math.nan, p_falling=p_falling, d_median=math.nan, d_ci=unknown,

@@ -16,6 +16,7 @@ from scipy.special import wrightomega
 
 from overopt.errors import ConfigError, DataError
 from overopt.stats.estimate import FloatArray
+from overopt.stats.linear import solve_columns
 
 Law = Literal["bon", "rl"]
 """The two laws that Gao et al. settled on."""
@@ -35,6 +36,14 @@ class Coefficients(NamedTuple):
 
     alpha: FloatArray
     beta: FloatArray
+
+
+class OffsetCoefficients(NamedTuple):
+    """alpha and beta of a law and the gold at d = 0 that it starts from; nan where they are not determined."""
+
+    alpha: FloatArray
+    beta: FloatArray
+    offset: FloatArray
 
 
 class Turn(NamedTuple):
@@ -110,6 +119,37 @@ def fit_coefficients(law: FittedLaw, d: npt.ArrayLike, gold: npt.ArrayLike, weig
     """
     distance = np.asarray(d, dtype=np.float64)
     return fit_line(distance, slope_term(law, np.where(distance > 0, distance, 1.0)), gold, weights)
+
+
+def fit_with_offset(
+    law: FittedLaw, d: npt.ArrayLike, gold: npt.ArrayLike, weights: npt.ArrayLike
+) -> OffsetCoefficients:
+    """Weighted least squares of gold = offset + d (alpha - beta g(d)): where gold at d = 0 is measured, not known.
+
+    Parameters
+    ----------
+    law : "bon", "rl" or "rl1p"
+    d, gold : (..., K) float64
+        Distances >= 0, those at 0 among them, and gold in any unit and from any zero. Leading axes broadcast.
+    weights : (K,) float64
+
+    Returns
+    -------
+    OffsetCoefficients
+        Shape (...); nan with fewer than three distinct distances.
+
+    >>> found = fit_with_offset("bon", [0.0, 1.0, 2.0, 3.0], [4.0, 4.75, 5.0, 4.75], [1.0, 1.0, 1.0, 1.0])
+    >>> [round(float(value), 12) for value in found]
+    [1.0, 0.25, 4.0]
+    """
+    distance = np.asarray(d, dtype=np.float64)
+    found = solve_columns(law_columns(law, distance), np.asarray(gold, dtype=np.float64), np.asarray(weights))
+    return OffsetCoefficients(found[..., 1], found[..., 2], found[..., 0])
+
+
+def law_columns(law: FittedLaw, d: FloatArray) -> FloatArray:
+    """What multiplies the offset, alpha and beta at each distance, (..., K, 3)."""
+    return np.stack([np.ones_like(d), d, -d * slope_term(law, d)], axis=-1)
 
 
 def fit_line(d: npt.ArrayLike, g: npt.ArrayLike, gold: npt.ArrayLike, weights: npt.ArrayLike) -> Coefficients:

@@ -1,7 +1,8 @@
 """Weighted least squares of any law to the points of one curve, and how good the fit is.
 
 ``bon``, ``rl``, ``rl1p`` and ``linear`` are closed forms. ``power`` and ``root`` also have gamma, found by a search
-in one dimension, the rest being a closed form for each gamma. Axes: K points with d > 0, G values of gamma.
+in one dimension, the rest being a closed form for each gamma. Gold at d = 0 is known to be 0, or it is fitted too, as
+an offset, and then points at d = 0 take part. Axes: K points, G values of gamma.
 """
 
 import math
@@ -16,7 +17,8 @@ from scipy.optimize import minimize_scalar
 from overopt.errors import DataError
 from overopt.stats.checks import check_same_shape
 from overopt.stats.estimate import BoolArray, FloatArray
-from overopt.stats.laws import AnyLaw, fit_coefficients, fit_line, law_value
+from overopt.stats.laws import AnyLaw, fit_coefficients, fit_line, fit_with_offset, law_value
+from overopt.stats.linear import solve_columns
 
 Limit = Literal["none", "rl", "linear", "constant", "upper"]
 
@@ -43,14 +45,17 @@ class CurveFit:
     beta of ``power`` diverge and the curve becomes the rl law; alpha and beta are those of ``rl`` then, and gamma is 0.
     ``linear``: the curve is straight, so that gamma is undetermined (``power``) or 1 (``root``). ``constant`` and
     ``upper``: at the lower and upper end of its range."""
+    offset: float = 0.0
+    """Gold at d = 0."""
 
     def value(self, d: npt.ArrayLike) -> FloatArray:
         """Gold at the distances ``d``, of any shape; nan where the curve is not determined."""
         if math.isnan(self.alpha):
             return np.full(np.shape(d), math.nan)
-        if self.law == "power" and self.limit in ("rl", "linear"):
-            return law_value("rl" if self.limit == "rl" else "linear", d, self.alpha, self.beta)
-        return law_value(self.law, d, self.alpha, self.beta, None if math.isnan(self.gamma) else self.gamma)
+        law, gamma = self.law, None if math.isnan(self.gamma) else self.gamma
+        if law == "power" and self.limit in ("rl", "linear"):
+            law, gamma = ("rl" if self.limit == "rl" else "linear"), None
+        return np.asarray(self.offset + law_value(law, d, self.alpha, self.beta, gamma))
 
 
 class Quality(NamedTuple):
@@ -61,22 +66,32 @@ class Quality(NamedTuple):
     aicc: float
 
 
-def fit_curve(law: AnyLaw, d: FloatArray, gold: FloatArray, weights: FloatArray) -> CurveFit:
+def fit_curve(
+    law: AnyLaw, d: FloatArray, gold: FloatArray, weights: FloatArray, *, has_offset: bool = False
+) -> CurveFit:
     """Least-squares curve of a law through points (K,) with d > 0; coefficients are nan at one single distance.
+
+    With ``has_offset`` gold at d = 0 is one more coefficient and points with d = 0 are fitted too.
 
     Gao et al. 2022 (arXiv:2210.10760), app. B, find that ``power`` wants a tiny gamma on their curves: then ``limit``
     says so and no diverging coefficients are returned.
     """
     nan = math.nan
     if law == "power":
-        return _fit_power(d, gold, weights)
+        return _fit_power(d, gold, weights, has_offset)
     if law == "root":
-        return _fit_root(d, gold, weights)
+        return _fit_root(d, gold, weights, has_offset)
     if law == "linear":
-        alpha = float(np.sum(weights * d * gold) / np.sum(weights * d**2))
-        return CurveFit(law=law, alpha=alpha, beta=0.0, gamma=nan, limit="none")
-    found = fit_coefficients(law, d, gold, weights)
-    return CurveFit(law=law, alpha=float(found.alpha), beta=float(found.beta), gamma=nan, limit="none")
+        alpha, offset = _scale(d, gold, weights, has_offset)
+        return CurveFit(law=law, alpha=float(alpha), beta=0.0, gamma=nan, limit="none", offset=float(offset))
+    if has_offset:
+        alpha, beta, offset = fit_with_offset(law, d, gold, weights)
+    else:
+        alpha, beta = fit_coefficients(law, d, gold, weights)
+        offset = np.zeros(())
+    return CurveFit(
+        law=law, alpha=float(alpha), beta=float(beta), gamma=nan, limit="none", offset=float(offset)
+    )  # fmt: skip
 
 
 def quality(gold: FloatArray, fitted: FloatArray, weights: FloatArray, *, n_coefficients: int) -> Quality:
@@ -143,52 +158,81 @@ def floored_errors(kl: FloatArray, se: FloatArray | None, is_used: BoolArray) ->
     return floored if (floored > 0).all() else None
 
 
-def _fit_power(d: FloatArray, gold: FloatArray, weights: FloatArray) -> CurveFit:
+def _fit_power(d: FloatArray, gold: FloatArray, weights: FloatArray, has_offset: bool) -> CurveFit:
     """Profile over gamma, with (d^gamma - 1) / gamma in place of d^gamma: it tends to ln d and its fit stays finite."""
-    log_d = np.log(d)
+    log_d = np.log(np.where(d > 0, d, 1.0))  # at d = 0 the law is 0 whatever its bend
 
     def bent(gamma: npt.ArrayLike) -> FloatArray:
         exponent = np.asarray(gamma, dtype=np.float64)[..., None]
         return np.asarray(np.expm1(exponent * log_d) / exponent)
 
+    def line(g: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        if not has_offset:
+            level, bend = fit_line(d, g, gold, weights)
+            return level, bend, np.zeros(level.shape)
+        columns = np.stack(np.broadcast_arrays(np.ones_like(d), d, -d * g), axis=-1)
+        found = solve_columns(columns, gold, weights)
+        return found[..., 1], found[..., 2], found[..., 0]
+
     def error(gamma: npt.ArrayLike) -> FloatArray:
         g = bent(gamma)
-        level, bend = fit_line(d, g, gold, weights)
-        return np.asarray(np.sum(weights * (gold - d * (level[..., None] - bend[..., None] * g)) ** 2, axis=-1))
+        level, bend, offset = line(g)
+        fitted = offset[..., None] + d * (level[..., None] - bend[..., None] * g)
+        return np.asarray(np.sum(weights * (gold - fitted) ** 2, axis=-1))
 
     nan = math.nan
     grid = np.geomspace(*POWER_GAMMAS, _GRID_POINTS)
     error_G = error(grid)
     size = float(np.sum(weights * gold**2))
-    straight = fit_curve("linear", d, gold, weights)
+    straight = fit_curve("linear", d, gold, weights, has_offset=has_offset)
     if not np.isfinite(error_G).all():
         return CurveFit(law="power", alpha=nan, beta=nan, gamma=nan, limit="none")
     if float(np.sum(weights * (gold - straight.value(d)) ** 2)) <= 1e-24 * size:
-        return CurveFit(law="power", alpha=straight.alpha, beta=0.0, gamma=nan, limit="linear")
+        return CurveFit(
+            law="power", alpha=straight.alpha, beta=0.0, gamma=nan, limit="linear", offset=straight.offset
+        )  # fmt: skip
     gamma = _refined(error, grid, error_G)
     if gamma <= grid[0] * 1.001:
-        level, bend = fit_coefficients("rl", d, gold, weights)
-        return CurveFit(law="power", alpha=float(level), beta=float(bend), gamma=0.0, limit="rl")
-    level, bend = fit_line(d, bent(gamma), gold, weights)
+        level, bend, offset = line(log_d)
+        return CurveFit(
+            law="power", alpha=float(level), beta=float(bend), gamma=0.0, limit="rl", offset=float(offset)
+        )  # fmt: skip
+    level, bend, offset = line(bent(gamma))
     beta = float(bend) / gamma
     limit: Limit = "upper" if gamma >= grid[-1] / 1.001 else "none"
-    return CurveFit(law="power", alpha=float(level) + beta, beta=beta, gamma=gamma, limit=limit)
+    return CurveFit(
+        law="power", alpha=float(level) + beta, beta=beta, gamma=gamma, limit=limit, offset=float(offset)
+    )  # fmt: skip
 
 
-def _fit_root(d: FloatArray, gold: FloatArray, weights: FloatArray) -> CurveFit:
-    def scale(gamma: npt.ArrayLike) -> FloatArray:
-        shape = d ** np.asarray(gamma, dtype=np.float64)[..., None]
-        return np.asarray(np.sum(weights * shape * gold, axis=-1) / np.sum(weights * shape**2, axis=-1))
+def _fit_root(d: FloatArray, gold: FloatArray, weights: FloatArray, has_offset: bool) -> CurveFit:
+    def shape(gamma: npt.ArrayLike) -> FloatArray:
+        return np.asarray(d ** np.asarray(gamma, dtype=np.float64)[..., None])
 
     def error(gamma: npt.ArrayLike) -> FloatArray:
-        shape = d ** np.asarray(gamma, dtype=np.float64)[..., None]
-        return np.asarray(np.sum(weights * (gold - scale(gamma)[..., None] * shape) ** 2, axis=-1))
+        scale, offset = _scale(shape(gamma), gold, weights, has_offset)
+        fitted = offset[..., None] + scale[..., None] * shape(gamma)
+        return np.asarray(np.sum(weights * (gold - fitted) ** 2, axis=-1))
 
     grid = np.linspace(*ROOT_GAMMAS, _GRID_POINTS)
     gamma = _refined(error, grid, error(grid))
     limit: Limit = "linear" if gamma >= 0.9999 else "constant" if gamma <= grid[0] * 1.001 else "none"
     gamma = 1.0 if limit == "linear" else gamma
-    return CurveFit(law="root", alpha=float(scale(gamma)), beta=0.0, gamma=gamma, limit=limit)
+    alpha, offset = _scale(shape(gamma), gold, weights, has_offset)
+    return CurveFit(law="root", alpha=float(alpha), beta=0.0, gamma=gamma, limit=limit, offset=float(offset))
+
+
+def _scale(shape: FloatArray, gold: FloatArray, weights: FloatArray, has_offset: bool) -> tuple[FloatArray, FloatArray]:
+    """Least-squares scale (...) of a curve's shape (..., K), and its offset, 0 if there is none."""
+    if has_offset:
+        total = weights.sum()
+        mean = np.sum(weights * shape, axis=-1, keepdims=True) / total
+        level = np.sum(weights * gold) / total
+        centred = shape - mean
+        scale = np.sum(weights * centred * (gold - level), axis=-1) / np.sum(weights * centred**2, axis=-1)
+        return np.asarray(scale), np.asarray(level - scale * mean[..., 0])
+    scale = np.sum(weights * shape * gold, axis=-1) / np.sum(weights * shape**2, axis=-1)
+    return np.asarray(scale), np.zeros(np.shape(scale))
 
 
 def _refined(error: Callable[[npt.ArrayLike], FloatArray], grid: FloatArray, error_G: FloatArray) -> float:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import bdtr, nctdtr, ndtri, stdtrit
 
-from overopt.errors import ConfigError
+from overopt.errors import ConfigError, EstimationError
 from overopt.stats.bon_kl import kl_bound
 from overopt.stats.checks import check_level, integers_in
 from overopt.stats.estimate import FloatArray
 from overopt.stats.planning_rates import RatePlan, binomial_chances, check_power, likely_counts, smallest_that
 from overopt.stats.pools import best_of_n_weights
+
+LARGEST_N = 10**7
+"""More samples of one prompt than anyone draws."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,8 @@ def plan_peak(
     Raises
     ------
     ConfigError
+    EstimationError
+        If the peak lies beyond the KL of best-of-n for n = 10^7, which nobody can sample: best-of-n never gets there.
 
     Notes
     -----
@@ -113,6 +118,13 @@ def plan_peak(
         raise ConfigError(f"two coefficients need at least two values of n above 1; got {ns}")
     d_K = np.sqrt(kl_bound(ns))
     d_peak, gold_peak = alpha / (2 * beta), alpha**2 / (4 * beta)
+    farthest = kl_bound(LARGEST_N)
+    if d_peak**2 > farthest:
+        raise EstimationError(
+            f"with alpha {alpha:g} and beta {beta:g} gold peaks at {d_peak**2:.3g} nats, and best-of-n reaches only "
+            f"{farthest:.1f} at n = {LARGEST_N:,}; no pool can place this peak, so plan for a larger beta or another "
+            "optimiser"
+        )
     weights_NK = np.stack([best_of_n_weights(pool, n) for n in ns], axis=1) - 1 / pool
     # At the peak alpha d is twice and beta d^2 once the gain, so one relative sd of both makes sqrt(5) of it in gain.
     relative = prompt_sd / (math.sqrt(5) * gold_peak)
