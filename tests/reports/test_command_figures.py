@@ -14,14 +14,12 @@ import pytest
 import vl_convert
 
 from overopt.errors import ConfigError, StorageError
-from overopt.reports.command_figures import (
-    bon_figure,
-    check_plot_path,
-    diagnose_figure,
-    eval_rm_figure,
-    fit_figure,
-    write_figure,
-)
+from overopt.reports import palette
+from overopt.reports.command_answers import Answer, Heading
+from overopt.reports.command_figures import bon_figure, fit_figure
+from overopt.reports.command_marks import Ground
+from overopt.reports.command_run_figures import diagnose_figure, eval_rm_figure
+from overopt.reports.command_writer import check_plot_path, render_page, write_figure
 from overopt.stats.laws import law_value, peak
 
 Json = dict[str, Any]
@@ -90,6 +88,10 @@ def _without_numbers(value: object) -> Any:
     return value if isinstance(value, str | bool) else None
 
 
+def _lines(spec: Json) -> str:
+    return " ".join(spec["title"]["subtitle"])
+
+
 def _svg(spec: Json) -> ElementTree.Element:
     return ElementTree.fromstring(vl_convert.vegalite_to_svg(spec))
 
@@ -120,6 +122,7 @@ BARE: dict[str, Callable[[], Json]] = {
     "bon, unknown": lambda: bon_figure(_without_numbers(_bon(NS))),
     "bon, empty": lambda: bon_figure({}),
     "bon, n = 1 alone": lambda: bon_figure(_bon([1])),
+    "bon, no gold": lambda: bon_figure({"curve": [{"n": 2, "kl": 0.2, "proxy": 1.0}]}),
     "bon, one point": lambda: bon_figure(_bon([4])),
     "fit, unknown": lambda: fit_figure(*_without_numbers(_fits(["a", "b"]))),
     "fit, nothing": lambda: fit_figure({"groups": []}, []),
@@ -155,14 +158,30 @@ def test_unknown_numbers_are_left_out_not_drawn_as_zero() -> None:
     report = _bon(NS)
     report["curve"][3] |= {"gain": None, "oracle": None}
     report["curve"][4]["gain_ci"] = [None, None]
-    found = [row for row in _rows(bon_figure(report)) if row.get("series") == "gold" and "n" in row]
+    report["curve"][5]["proxy"] = None
+    rows = _rows(bon_figure(report))
+    assert "32" not in {row["n"] for row in rows if "Proxy" in row}
+    found = [row for row in rows if row.get("series") == "gold" and "n" in row]
     assert "8" not in {row["n"] for row in found}
     assert {row["n"] for row in found if "low" in row and row["low"] is not None} == {
         "1", "2", "4", "32", "64", "128", "256", "512", "1,024",
     }  # fmt: skip
 
 
-def test_best_of_n_draws_gains_over_n_1_even_where_n_1_is_not_a_point() -> None:
+def test_best_of_n_starts_at_n_1_even_where_that_is_not_a_point() -> None:
+    spec = bon_figure(_bon(NS[2:]))
+    rows = _rows(spec)
+    gold = {row["n"]: (row["d"], row["low"], row["value"], row["high"]) for row in rows if "Gain" in row}
+    assert gold["1"] == (0, 0, 0, 0)
+    assert list(gold) == ["1", "4", "8", "16", "32", "64", "128", "256", "512", "1,024"]
+    # The proxy at n = 1 is not known, and no zero is put in its place.
+    proxy = [row for row in rows if "Proxy" in row]
+    assert proxy[0]["n"] == "4"
+    assert "proxy" in _texts(spec)
+    assert "proxy over n = 1" in _texts(bon_figure(_bon(NS)))
+
+
+def test_best_of_n_draws_gains_over_n_1() -> None:
     rows = _rows(bon_figure(_bon(NS[1:])))
     oracle = [row for row in rows if str(row.get("series")).startswith("best possible")]
     assert [row["value"] for row in oracle] == [pytest.approx(0.4 * row["d"], abs=1e-6) for row in oracle]
@@ -172,14 +191,25 @@ def test_best_of_n_draws_gains_over_n_1_even_where_n_1_is_not_a_point() -> None:
     assert max(row["d"] for row in law) == pytest.approx(math.sqrt(math.log(1024) - 1023 / 1024), rel=1e-6)
 
 
-def test_best_of_n_puts_points_in_order_of_distance_and_keeps_the_proxy_out() -> None:
+def test_best_of_n_puts_points_in_order_of_distance() -> None:
     shuffled = _bon(NS)
     shuffled["curve"].reverse()
     assert bon_figure(shuffled) == bon_figure(_bon(NS))
-    other = _bon(NS)
-    for point in other["curve"]:
-        point["proxy"] = 1e6
-    assert bon_figure(other) == bon_figure(_bon(NS))
+
+
+def test_the_proxy_has_a_panel_and_units_of_its_own() -> None:
+    report = _bon(NS)
+    for point in report["curve"]:
+        point["proxy"] = 1e6 + 1e5 * point["n"]
+    spec = bon_figure(report)
+    proxy, gold = spec["vconcat"]
+    assert gold == bon_figure(_bon(NS))["vconcat"][1]
+    assert proxy["height"] < gold["height"]
+    values = {row["n"]: row["value"] for row in _rows(spec) if "Proxy" in row}
+    assert (values["1"], values["1,024"]) == (0, pytest.approx(1023e5))
+    for point in report["curve"]:
+        point["proxy"] = None
+    assert len(bon_figure(report)["vconcat"]) == 1
 
 
 def test_labels_of_n_keep_apart_and_the_last_one_stays() -> None:
@@ -192,25 +222,38 @@ def test_labels_of_n_keep_apart_and_the_last_one_stays() -> None:
         assert 640 * (right - left) / far > 3 * (len(first.removeprefix("n = ")) + len(second))
 
 
-@pytest.mark.parametrize("inside", [True, False])
-def test_a_peak_is_marked_only_inside_the_data(inside: bool) -> None:
+@pytest.mark.parametrize(
+    ("inside", "status", "is_marked"),
+    [(True, "ok", True), (False, "ok", False), (True, "poor_fit", False), (True, "unidentified", False)],
+)
+def test_a_peak_is_marked_only_inside_the_data_and_of_a_law_to_believe_in(
+    inside: bool, status: str, is_marked: bool
+) -> None:
     report, (fits, points) = _bon(NS), _fits(["a"])
     for fit in (report["fit"], fits["groups"][0]):
         fit["peak"]["inside_data"] = inside
-    assert ("Vertical line: peak" in " ".join(_texts(bon_figure(report)))) is inside
-    assert any("Peak" in row for row in _rows(fit_figure(fits, points))) is inside
+        fit["status"] = status
+    spec = bon_figure(report)
+    assert ("Vertical line: peak" in _lines(spec)) is is_marked
+    assert any(set(row) == {"d"} for row in _rows(spec)) is is_marked
+    assert any("Peak" in row for row in _rows(fit_figure(fits, points))) is is_marked
+    assert ("crosses" in _lines(fit_figure(fits, points))) is is_marked
 
 
-def test_a_large_oracle_gain_leaves_gold_half_the_height_and_the_caption_says_so() -> None:
+def _gold_domain(spec: Json) -> list[float]:
+    layers = [layer for layer in spec["vconcat"][1]["layer"][1:] if "y" in layer["encoding"]]
+    return list(layers[0]["encoding"]["y"]["scale"]["domain"])
+
+
+@pytest.mark.parametrize(("slope", "is_drawn"), [(0.2, True), (0.4, True), (100, False)])
+def test_the_best_possible_gain_never_sets_the_scale_of_gold(slope: float, is_drawn: bool) -> None:
     report = _bon(NS)
     for point in report["curve"]:
-        point["oracle"] = 5 + 100 * math.sqrt(point["kl"])
+        point["oracle"] = 5 + slope * math.sqrt(point["kl"])
     spec = bon_figure(report)
-    low, high = next(
-        layer["encoding"]["y"]["scale"]["domain"] for layer in spec["layer"][1:] if "y" in layer["encoding"]
-    )
-    assert high - low < 2.5 * 0.55
-    assert "above the picture" in " ".join(_texts(spec))
+    assert _gold_domain(spec) == _gold_domain(bon_figure(_bon(NS)))
+    assert ("above the picture" in _lines(spec)) is (slope > 0.2)
+    assert any(str(row.get("series")).startswith("best possible") for row in _rows(spec)) is is_drawn
 
 
 @pytest.mark.parametrize("status", ["ok", "poor_fit", "unidentified", "too_few_points"])
@@ -238,13 +281,57 @@ def test_laws_are_drawn_over_their_own_group_only() -> None:
     report, points = _fits(["short", "long"])
     points = [point for point in points if point["group"] == "long" or point["d"] < 1]
     rows = [row for row in _rows(fit_figure(report, points)) if "Gold" not in row and "group" in row]
-    assert max(row["d"] for row in rows if row["group"] == "short" and "Peak" not in row) == pytest.approx(0.8)
+    short = [row["d"] for row in rows if row["group"].startswith("short") and "Peak" not in row]
+    assert max(short) == pytest.approx(0.8)
 
 
 def test_the_shared_alpha_is_named() -> None:
     report, points = _fits(["a", "b"])
-    report["shared"] = {"alpha": 0.612, "r2": 0.9}
+    report["shared"] = {"alpha": 0.612, "r2": 0.9, "tenable": False, "p_value": 0.0001}
     assert any("0.612" in text for text in _texts(fit_figure(report, points)))
+    assert "one alpha is not tenable (p below 0.001)" in _lines(fit_figure(report, points))
+
+
+def test_the_best_point_seen_is_ringed_apart_from_the_peak_of_the_law() -> None:
+    report, points = _fits(["a"])
+    points[9]["gold"] = 2.0
+    ring = [row for row in _rows(fit_figure(report, points)) if row.get("value") == 2.0]
+    assert [row["d"] for row in ring] == [1.8, 1.8]  # the point and its ring
+    (peak,) = [row for row in _rows(fit_figure(report, points)) if "Peak" in row]
+    assert peak["d"] == pytest.approx(1.5)
+
+
+def test_standard_errors_are_bars_where_they_are_known() -> None:
+    report, points = _fits(["a"])
+    assert not any("low" in row for row in _rows(fit_figure(report, points)))
+    for index, point in enumerate(points):
+        point["gold_se"] = 0.1 if index else None
+    bars = [row for row in _rows(fit_figure(report, points)) if "low" in row]
+    assert len(bars) == len(points) - 1
+    assert all(row["high"] - row["low"] == pytest.approx(0.2) for row in bars)
+    assert "bars: ± one standard error" in _lines(fit_figure(report, points))
+
+
+def test_a_legend_of_few_groups_has_their_coefficients_and_a_page_leaves_them_to_its_table() -> None:
+    report, points = _fits(["a", "b"])
+    report["groups"][1]["status"] = "unidentified"
+    texts = _texts(fit_figure(report, points))
+    assert "a: α 0.600 [0.500, 0.700], β 0.200 [0.100, 0.300], peak d 1.50 [1.200, –]" in texts
+    assert "b: α 0.600 [0.500, 0.700], β 0.200 [0.100, 0.300], unidentified" in texts
+    assert not any("…" in text for text in texts)
+    assert {"a", "b"} <= set(_texts(fit_figure(report, points, Ground(is_page=True))))
+
+
+def test_a_verdict_has_one_name_everywhere() -> None:
+    report = _bon(NS) | {"verdict": "not_overoptimized"}
+    assert bon_figure(report)["title"]["text"] == "Best-of-n: not overoptimized"
+    runs, points = _runs([None])
+    assert diagnose_figure(runs, points)["title"]["text"] == "Overoptimized"
+
+
+def test_the_distance_has_a_unit_that_can_be_read() -> None:
+    for spec in (NORMAL["bon"](), NORMAL["fit"]()):
+        assert "distance d = √KL (√nats)" in _texts(spec)
 
 
 def test_diagnose_rings_the_peak_in_both_panels() -> None:
@@ -276,37 +363,101 @@ def test_categories_stand_best_first_with_unknown_last() -> None:
 def test_names_are_shown_as_they_are_and_cannot_end_the_script(make: Callable[[str], Json], tmp_path: Path) -> None:
     spec = make(EVIL)
     assert any(EVIL in text or EVIL[:12] in text for text in _texts(spec))
-    write_figure(spec, tmp_path / "figure.html")
-    page = (tmp_path / "figure.html").read_text()
-    assert EVIL[:12] not in page.split("<body>")[1]
+    page = render_page(lambda ground: spec | {"usermeta": {"captions": [EVIL]}}, _answer(EVIL), source=EVIL)
+    assert EVIL[:12] not in page.split("<body>")[1].split('<script type="application/json"')[0].replace("</script>", "")
+    assert page.count("&lt;/script&gt;&lt;b&gt;") >= 8
     assert page.split("<title>")[1].split("</title>")[0].count("<") == 0
-    inside = re.search(r"const spec = (\{.*\})\n?;?\n", page)
-    assert inside is not None
-    assert json.loads(inside[1].rstrip(";"))["datasets"] == spec["datasets"]
+    assert _specs(page)["dark"]["datasets"] == spec["datasets"]
+
+
+def _answer(name: str = "a") -> Answer:
+    return Answer(
+        title=name, verdict="overoptimized", lead=f"{name}: lead", headings=[Heading(name, is_text=True), Heading("α")],
+        rows=[[(name,), ("0.5", "[0.4, 0.6]")], [(f"{name}2",), ("–",)]], sentences=[f"{name} said"], notes=[name],
+    )  # fmt: skip
+
+
+def _page(tmp_path: Path, **options: str) -> str:
+    path = tmp_path / "figure.html"
+    write_figure(lambda ground: bon_figure(_bon(NS), ground), _answer("Best-of-n"), path, **options)
+    return path.read_text()
+
+
+def _specs(page: str) -> Json:
+    found: Json = json.loads(page.split('id="specs">')[1].split("</script>")[0])
+    return found
 
 
 def test_a_page_asks_for_nothing_from_elsewhere(tmp_path: Path) -> None:
-    write_figure(NORMAL["bon"](), tmp_path / "figure.html")
-    page = (tmp_path / "figure.html").read_text()
+    page = _page(tmp_path)
     assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page)
     assert not re.search(r"""\b(import|from)\s*\(?["']https?:""", page)
-    assert '"editor": false' in page
+    assert "editor: false" in page
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    assert "default-src &#39;none&#39;" in policy[1]
+
+
+def test_a_page_says_what_was_asked_of_which_file_and_holds_the_numbers(tmp_path: Path) -> None:
+    page = _page(tmp_path, source="scores.csv", command="overopt bon scores.csv --plot 'a b.html'")
+    assert page.count("<title>") == 1
+    assert "<title>Best-of-n in scores.csv</title>" in page
+    assert "<h1>Best-of-n in scores.csv</h1>" in page
+    assert '<p class="answer bad">Best-of-n: lead.</p>' in page
+    assert "overopt bon scores.csv --plot &#39;a b.html&#39;" in page
+    assert '<td class="num">0.5 <span class="ci">[0.4, 0.6]</span></td>' in page
+    assert '<td class="num">–</td>' in page
+    assert "<li>Best-of-n said</li>" in page
+
+
+def test_the_chart_of_a_page_has_both_colour_schemes_and_no_title_of_its_own(tmp_path: Path) -> None:
+    specs = _specs(_page(tmp_path))
+    assert set(specs) == {"light", "dark"}
+    for spec in specs.values():
+        assert "title" not in spec
+        assert spec["config"]["background"] == "transparent"
+    assert specs["light"]["datasets"] == specs["dark"]["datasets"]
+    assert specs["light"]["config"]["axis"] != specs["dark"]["config"]["axis"]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ground: bon_figure(_bon(NS), ground),
+        lambda ground: fit_figure(*_fits(["a", "b"]), ground),
+        lambda ground: diagnose_figure(*_runs(["a", "b"]), ground),
+        lambda ground: eval_rm_figure(_accuracies({"a": 0.6}), ground),
+    ],
+    ids=["bon", "fit", "diagnose", "eval-rm"],
+)
+def test_nothing_of_the_light_ground_is_left_on_the_dark_one(draw: Callable[[Ground], Json]) -> None:
+    spec = json.dumps(draw(Ground("dark", is_page=True)))
+    # The muted ink of the light ground is the axis of the dark one.
+    assert palette.INK["light"] not in spec
+    assert palette.GRID["light"] not in spec
+    assert not any(colour in spec for colour in palette.CATEGORIES["light"])
+
+
+def test_a_page_promises_to_give_every_view_its_width() -> None:
+    for spec in (NORMAL["bon"](), NORMAL["fit"](), NORMAL["diagnose"](), NORMAL["eval-rm"]()):
+        views = spec.get("vconcat", [spec])
+        assert all(isinstance(view["width"], int) for view in views)
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.svg", b"<svg"), ("a.PNG", b"\x89PNG"), ("a.html", b"<!DOCTYPE html>")])
 def test_the_suffix_decides_the_format_and_nothing_else_is_left(tmp_path: Path, name: str, start: bytes) -> None:
-    spec = NORMAL["eval-rm"]()
-    before = copy.deepcopy(spec)
-    write_figure(spec, tmp_path / name)
+    report = _accuracies({"chat": 0.8})
+    before = copy.deepcopy(report)
+    write_figure(lambda ground: eval_rm_figure(report, ground), _answer(), tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(start)
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert spec == before
+    assert report == before
 
 
 @pytest.mark.parametrize("name", ["a.pdf", "a", "html", "a.svg.gz"])
 def test_other_suffixes_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"--plot must end in \.html, \.svg or \.png; got "):
-        write_figure({}, tmp_path / name)
+        write_figure(lambda ground: {}, _answer(), tmp_path / name)
     with pytest.raises(ConfigError):
         check_plot_path(Path(name))
 

@@ -5,12 +5,13 @@ else is our bug and keeps its traceback.
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.main
 
 from overopt import __version__
-from overopt.cli import assets, plan, report, run, scores
+from overopt.cli import assets, engine, plan, report, run, scores
 from overopt.errors import OveroptError
 
 app = typer.Typer(
@@ -22,6 +23,9 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("report")(report.report)
+app.command("sample")(engine.sample)
+app.command("score")(engine.score)
+app.command("rl")(engine.rl)
 app.command("bon")(scores.bon)
 app.command("fit")(scores.fit)
 app.command("diagnose")(scores.diagnose)
@@ -30,16 +34,45 @@ app.add_typer(plan.app, name="plan")
 app.add_typer(assets.app, name="assets")
 
 
+# typer brings its own click or uses the one installed; both are reached through the classes it shows.
+_ClickException: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+_STOPPED = 130
+
+
 def main() -> None:
     """Entry point of the command."""
     try:
-        app()
+        status = typer.main.get_command(app)(prog_name="overopt", standalone_mode=False)
     except OveroptError as error:
-        sys.stderr.write(f"overopt: {error}\n")
-        sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        sys.stderr.write("overopt: stopped; the same command goes on where it stopped\n")
-        sys.exit(130)
+        _refuse(str(error), error.exit_status)
+    except (KeyboardInterrupt, typer.Abort):
+        status = _STOPPED
+    except _ClickException as error:
+        _refuse_usage(error)
+    if status == _STOPPED:
+        _refuse("stopped; the same command goes on where it stopped", _STOPPED)
+    if status:
+        sys.exit(status)
+
+
+def _refuse(message: str, status: int) -> NoReturn:
+    sys.stderr.write(f"overopt: {message}\n")
+    sys.exit(status)
+
+
+def _refuse_usage(error: Any) -> NoReturn:  # Any: an exception of whichever click typer uses
+    """One line for what the parser refuses; nothing more where it has shown the help instead."""
+    message = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        if message:
+            sys.stderr.write(error.format_message() + "\n")
+        sys.exit(error.exit_code)
+    where = context.command_path if context is not None else "overopt"
+    see = " See" if message.endswith("?") else "; see"
+    _refuse(f"{message[:1].lower()}{message[1:].rstrip('.')}{see} {where} --help", error.exit_code)
 
 
 def _print_version(is_asked: bool) -> None:

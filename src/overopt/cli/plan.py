@@ -42,8 +42,12 @@ def rate(
         episodes_to_compare_rates,
     )
 
-    if sum(value is not None for value in (bound, half_width, against)) != 1:
-        raise ConfigError("overopt plan rate needs one of --bound, --half-width and --against")
+    given = {"--bound": bound, "--half-width": half_width, "--against": against}
+    named = [name for name, value in given.items() if value is not None]
+    if not named:
+        raise ConfigError("plan rate needs one of --bound, --half-width and --against")
+    if len(named) > 1:
+        raise ConfigError(f"{' and '.join(named)} are different questions; ask plan rate one of them at a time")
     if bound is not None:
         _show("episodes", episodes_to_bound_rate(bound, rate, level=level, power=power), as_json)
     elif half_width is not None:
@@ -78,7 +82,7 @@ def compare(
         found = prompts_to_separate(difference, sd, correlation=correlation, level=level, power=power)
         _show("prompts", found, as_json)
     else:
-        raise ConfigError("overopt plan compare needs --first and --second, or --difference and --sd")
+        raise ConfigError("plan compare needs --first and --second, or --difference and --sd")
 
 
 @app.command("peak")
@@ -124,9 +128,11 @@ def peak(
 def _show(what: str, plan: "RatePlan", as_json: bool) -> None:
     found = asdict(plan)
     number = found.pop("episodes")
+    # Some plans say after a colon what has to happen for their claim to hold.
+    claim, _, condition = plan.achieved_is.partition(": ")
     _print(
         {"needed": number, "of": what, **found},
-        f"{number:,} {what}; {plan.achieved_is}: {plan.achieved:.3g}",
+        f"{number:,} {what}{f' with {condition}' if condition else ''}; {claim}: {plan.achieved:.3g}",
         plan.assumptions,
         as_json,
     )

@@ -1,7 +1,8 @@
 """Other people's files: a few named columns of a CSV, JSON-lines or Parquet file, checked as a whole.
 
 The format is told from the content, never from the name. A row that lacks one of the wanted cells is dropped and
-counted; anything else that is wrong is refused, all problems of a file in one sentence.
+counted; anything else that is wrong is refused, all problems of a file in one sentence. Rows that hold the wanted
+cells of one step between them can be joined, as logs of trainers need it.
 """
 
 import csv
@@ -12,25 +13,20 @@ import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from overopt.errors import DataError
+from overopt.records.cells import Cells, numbers, texts, word
+from overopt.records.column_names import absent_columns
+from overopt.records.joined_rows import join_rows
 
 Kind = Literal["text", "number"]
 
-MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none"})
-"""Spellings of a missing cell, without regard to case and surrounding blanks."""
-
-LARGEST = 1e100
-"""Numbers beyond it are refused: their squares, and sums of these, would overflow."""
-
 _SEPARATORS = (",", ";", "\t", "|")
-_DECIMAL_COMMA = r"^[+-]?\d+(,\d+)?([eE][+-]?\d+)?$"
-_SHOWN_COLUMNS = 12
+_LOG = "log_history"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +37,10 @@ class Column:
     """As the file spells it."""
     kind: Kind
     """``text`` becomes a string, ``number`` a finite float."""
+    option: str = ""
+    """What the user calls it, for messages, such as ``--prompt``; the role if empty."""
+    is_optional: bool = False
+    """Whether the file may lack it or hold something else there, and a row may lack it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,55 +48,82 @@ class Columns:
     """What a file holds in the wanted columns."""
 
     data: pl.DataFrame
-    """One column a role, in the order of the file's rows; no cell is missing."""
+    """One column a role, in the order of the file's rows; only a cell of an optional column is missing."""
     missing: int
     """Rows dropped because a wanted cell was empty, ``NA``, ``nan`` or ``null``; blank lines are not counted."""
+    joined: int = 0
+    """Rows that were put together with others of the same step."""
+    joined_into: int = 0
+    """Rows that these became."""
 
 
-def read_columns(path: Path, wanted: Mapping[str, Column]) -> Columns:
+def read_columns(path: Path, wanted: Mapping[str, Column], *, join_on: Sequence[str] = ()) -> Columns:
     """Read the columns ``wanted``, by role, from a CSV, JSON-lines, JSON or Parquet file.
 
     CSV may be separated by commas, semicolons, tabs or bars, start with a byte-order mark, be UTF-8 or UTF-16, be
-    gzipped, and use decimal commas where commas do not separate.
+    gzipped, and use decimal commas where commas do not separate. JSON is one object a line, one array of objects, or
+    one object with such an array under ``log_history``, as in the ``trainer_state.json`` of transformers.
+
+    Parameters
+    ----------
+    join_on : sequence of str
+        Roles, such as step and group. Rows that agree in them, lack wanted cells and have them all between them become
+        one row (``joined_rows.join_rows``). Nothing is joined without the first role; others that were not read are
+        ignored.
 
     Raises
     ------
     DataError
         The file cannot be read, is empty, lacks a column or holds one twice, has rows of different lengths, or holds
-        text, infinities or numbers beyond 1e100 where numbers belong. The message names the file and the first place.
+        text, infinities or numbers beyond 1e100 where numbers belong; or rows to be joined disagree. The message names
+        the file and the first place.
     """
-    table = _text_or_native(path, [column.name for column in wanted.values()])
+    table = _text_or_native(path, wanted)
     problems: list[str] = []
-    columns = []
+    columns = {}
     for role, column in wanted.items():
+        if column.name not in table.cells:
+            continue
+        own: list[str] = []
         series = table.cells[column.name]
-        series = _numbers(series, column.name, table, problems) if column.kind == "number" else _texts(series)
-        columns.append(series.alias(role))
+        series = numbers(series, column.name, table, own) if column.kind == "number" else texts(series)
+        if not (own and column.is_optional):
+            columns[role] = series.alias(role)
+            problems += own
     if problems:
         raise DataError(f"{path}: {'; '.join(problems)}")
-    data = pl.DataFrame(columns)
-    complete = data.filter(~pl.any_horizontal(pl.all().is_null()))
+    data = pl.DataFrame(list(columns.values()))
+    needed = [role for role in columns if not wanted[role].is_optional]
+    lacks = pl.any_horizontal(pl.col(role).is_null() for role in needed)
+    keys = [role for role in join_on if role in columns]
+    joined = into = 0
+    if keys and keys[0] == join_on[0]:
+        try:
+            found = join_rows(data, keys, needed)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        data, joined, into = found.data, found.rows, found.into
+    complete = data.filter(~lacks)
     missing = data.height - complete.height
     if complete.height == 0:
-        reason = f"all {missing} rows lack a wanted value" if missing else "it has column names but no rows"
+        if not missing:
+            raise DataError(f"{path}: nothing to analyse, it has column names but no rows")
+        reason = _why_nothing(data.select(needed), wanted)
+        if join_on and join_on[0] not in columns:
+            reason += f"; --{join_on[0]} COL joins rows that share a {join_on[0]}"
         raise DataError(f"{path}: nothing to analyse, {reason}")
-    return Columns(data=complete, missing=missing)
+    return Columns(data=complete, missing=missing, joined=joined, joined_into=into)
 
 
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """The wanted columns as the file holds them, blank lines removed."""
-
-    cells: dict[str, pl.Series]
-    row_word: str
-    """What a row is called in a message: a line of JSON, a row below the header."""
-    row_numbers: pl.Series
-    """Number of each row in the file, from 1."""
-    comma_is_free: bool
-    """Whether a comma can stand for a decimal point."""
+def _why_nothing(data: pl.DataFrame, wanted: Mapping[str, Column]) -> str:
+    """Why no row has all of the wanted cells."""
+    empty = [wanted[role].name for role in data.columns if data[role].null_count() == data.height]
+    if empty:
+        return f"all {data.height} rows lack {' and '.join(map(repr, dict.fromkeys(empty)))}"
+    return f"all {data.height} rows lack one of {', '.join(repr(wanted[role].name) for role in data.columns)}"
 
 
-def _text_or_native(path: Path, names: Sequence[str]) -> _Cells:
+def _text_or_native(path: Path, wanted: Mapping[str, Column]) -> Cells:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -107,7 +134,7 @@ def _text_or_native(path: Path, names: Sequence[str]) -> _Cells:
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path} is gzipped and damaged: {error}") from error
     if content[:4] == b"PAR1":
-        return _parquet(path, content, names)
+        return _parquet(path, content, wanted)
     if content[:4] == b"PK\x03\x04":
         raise DataError(f"{path} is a ZIP archive or an Excel workbook; save it as CSV")
     text = _decoded(path, content)
@@ -115,8 +142,8 @@ def _text_or_native(path: Path, names: Sequence[str]) -> _Cells:
     if not start:
         raise DataError(f"{path} is empty")
     if start[0] in "{[":
-        return _json(path, text, names)
-    return _csv(path, text, names)
+        return _json(path, text, wanted)
+    return _csv(path, text, wanted)
 
 
 def _decoded(path: Path, content: bytes) -> str:
@@ -134,27 +161,32 @@ def _decoded(path: Path, content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _parquet(path: Path, content: bytes, names: Sequence[str]) -> _Cells:
+def _parquet(path: Path, content: bytes, wanted: Mapping[str, Column]) -> Cells:
     try:
         held = list(pl.read_parquet_schema(io.BytesIO(content)))
-        _check_columns(path, held, names)
-        frame = pl.read_parquet(io.BytesIO(content), columns=list(dict.fromkeys(names)))
+        names = _names_to_read(path, held, wanted)
+        frame = pl.read_parquet(io.BytesIO(content), columns=names)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DataError(f"{path} is a damaged Parquet file: {_first_line(error)}") from error
-    return _Cells({name: frame[name] for name in names}, "row", pl.int_range(1, frame.height + 1, eager=True), True)
+    return Cells({name: frame[name] for name in names}, "row", pl.int_range(1, frame.height + 1, eager=True), True)
 
 
-def _json(path: Path, text: str, names: Sequence[str]) -> _Cells:
-    """Objects one a line, or one array of objects."""
+def _json(path: Path, text: str, wanted: Mapping[str, Column]) -> Cells:
+    """Objects one a line, one array of objects, or one object that holds such an array."""
     rows: list[dict[str, object]] = []
-    numbers: list[int] = []
+    places: list[int] = []
+    row_word = "entry"
+    entries: Iterable[tuple[int, object]]
     if text.lstrip().startswith("["):
         try:
-            items = json.loads(text)
+            entries = enumerate(json.loads(text), start=1)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path} starts like a JSON array and is not one: {error}") from error
-        entries: Iterable[tuple[int, object]] = enumerate(items, start=1)
-        row_word = "entry"
+    elif (whole := _lone_object(text)) is not None and (_LOG in whole or "\n" in text.strip()):
+        log = whole.get(_LOG, [whole])
+        if not isinstance(log, list) or not log:
+            raise DataError(f"{path}: {_LOG!r} of a trainer's state must be a list of objects, and not empty")
+        entries = enumerate(log, start=1)
     else:
         entries = _json_lines(path, text)
         row_word = "line"
@@ -162,10 +194,19 @@ def _json(path: Path, text: str, names: Sequence[str]) -> _Cells:
         if not isinstance(item, dict):
             raise DataError(f"{path}: {row_word} {number} is not a JSON object")
         rows.append(item)
-        numbers.append(number)
-    _check_columns(path, list(dict.fromkeys(key for row in rows for key in row)), names)
+        places.append(number)
+    names = _names_to_read(path, list(dict.fromkeys(key for row in rows for key in row)), wanted)
     cells = {name: _object_series([row.get(name) for row in rows]) for name in names}
-    return _Cells(cells, row_word, pl.Series(numbers, dtype=pl.Int64), True)
+    return Cells(cells, row_word, pl.Series(places, dtype=pl.Int64), True)
+
+
+def _lone_object(text: str) -> dict[str, object] | None:
+    """The object that the whole text is, on however many lines; ``None`` where it is something else."""
+    try:
+        first, end = json.JSONDecoder().raw_decode(text.lstrip())
+    except (ValueError, RecursionError):
+        return None
+    return first if isinstance(first, dict) and not text.lstrip()[end:].strip() else None
 
 
 def _json_lines(path: Path, text: str) -> Iterable[tuple[int, object]]:
@@ -181,7 +222,7 @@ def _object_series(values: list[object]) -> pl.Series:
     """Numbers as they are, if all are; else everything in the words of the file."""
     if all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values):
         return pl.Series([None if value is None else _as_float(value) for value in values], dtype=pl.Float64)
-    return pl.Series([_word(value) for value in values], dtype=pl.String)
+    return pl.Series([word(value) for value in values], dtype=pl.String)
 
 
 def _as_float(value: object) -> float:
@@ -192,20 +233,17 @@ def _as_float(value: object) -> float:
         return math.inf
 
 
-def _word(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _csv(path: Path, text: str, names: Sequence[str]) -> _Cells:
+def _csv(path: Path, text: str, wanted: Mapping[str, Column]) -> Cells:
     text = text.lstrip("\n")
     first_line = text.split("\n", 1)[0]
     headers = {separator: _header(first_line, separator) for separator in _SEPARATORS}
+    needed = {column.name for column in wanted.values() if not column.is_optional}
     separator = next(
-        (separator for separator, header in headers.items() if set(names) <= set(header)),
+        (separator for separator, header in headers.items() if needed <= set(header)),
         max(headers, key=lambda separator: len(headers[separator])),
     )
     header = headers[separator]
-    _check_columns(path, header, names)
+    names = _names_to_read(path, header, wanted)
     positions = [f"{position}" for position in range(len(header))]
     try:
         frame = pl.read_csv(
@@ -216,10 +254,15 @@ def _csv(path: Path, text: str, names: Sequence[str]) -> _Cells:
         frame.columns = positions
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(f"{path} is not a regular CSV file: {_irregularity(text, separator, error)}") from error
+    if len(header) > 1 and frame[positions[-1]].null_count():
+        # polars fills up short rows, and says of neither them nor empty cells which they were.
+        short = _irregular_row(text, separator)
+        if short:
+            raise DataError(f"{path} is not a regular CSV file: {short}")
     frame = frame.with_columns(pl.int_range(1, pl.len() + 1).alias("row"))
-    frame = frame.filter(~pl.all_horizontal(pl.col(positions).is_null() | (pl.col(positions) == "")))
+    frame = frame.filter(~pl.all_horizontal(pl.col(positions).is_null() | (pl.col(positions).str.strip_chars() == "")))
     cells = {name: frame[positions[header.index(name)]] for name in names}
-    return _Cells(cells, "row", frame["row"], separator != ",")
+    return Cells(cells, "row", frame["row"], separator != ",")
 
 
 def _header(line: str, separator: str) -> list[str]:
@@ -229,90 +272,44 @@ def _header(line: str, separator: str) -> list[str]:
 
 def _irregularity(text: str, separator: str, error: BaseException) -> str:
     """Where a CSV file breaks its own rules, found with the standard library's strict reader."""
-    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
-    try:
-        width = len(next(reader))
-        for number, row in enumerate(reader, start=1):
-            if len(row) > width:
-                return f"row {number} has {len(row)} fields, its header {width}"
-    except csv.Error as problem:
-        return f"line {reader.line_num}: {problem}"
+    found = _irregular_row(text, separator)
+    if found:
+        return found
     if '"' in text:
         return "a quotation mark inside a field must be doubled, and the field stand between quotation marks"
     return _first_line(error)
 
 
-def _check_columns(path: Path, held: Sequence[str], names: Sequence[str]) -> None:
-    absent = [name for name in dict.fromkeys(names) if name not in held]
-    if absent:
-        shown = ", ".join(held[:_SHOWN_COLUMNS]) + (", …" if len(held) > _SHOWN_COLUMNS else "")
-        hints = [match for name in absent for match in get_close_matches(name, held, n=1)]
-        hint = f"; did you mean {' and '.join(hints)}?" if hints else ""
-        noun = "column" if len(absent) == 1 else "columns"
-        raise DataError(f"{path} has no {noun} {', '.join(map(repr, absent))}; it has {shown or 'none'}{hint}")
-    twice = [name for name in dict.fromkeys(names) if held.count(name) > 1]
-    if twice:
-        raise DataError(f"{path} has the column {twice[0]!r} {held.count(twice[0])} times; rename all but one")
+def _irregular_row(text: str, separator: str) -> str | None:
+    """The first row of another length than the header; blank lines have none."""
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    try:
+        width = len(next(reader))
+        for number, row in enumerate(reader, start=1):
+            if len(row) != width and any(cell.strip() for cell in row):
+                noun = "field" if len(row) == 1 else "fields"
+                return f"row {number} has {len(row)} {noun}, its header {width}"
+    except csv.Error as problem:
+        return f"line {reader.line_num}: {problem}"
+    return None
 
 
-def _texts(series: pl.Series) -> pl.Series:
-    """Strings without surrounding blanks; null where the cell is missing."""
-    if series.dtype.is_float():
-        # A whole number is one id, however it was stored: 3 and 3.0.
-        whole = series.is_finite() & (series == series.round()) & (series.abs() < 2**53)
-        text = pl.select(
-            pl.when(whole).then(series.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(series.cast(pl.String))
-        ).to_series()
-    else:
-        text = _as_string(series)
-    text = text.str.strip_chars()
-    return pl.select(pl.when(~text.str.to_lowercase().is_in(list(MISSING))).then(text)).to_series()
-
-
-def _numbers(series: pl.Series, name: str, table: _Cells, problems: list[str]) -> pl.Series:
-    """Floats of at most ``LARGEST``; null where the cell is missing. What is neither is described in ``problems``."""
-    if series.dtype.is_numeric():
-        numbers = series.cast(pl.Float64)
-        is_missing = numbers.is_null() | numbers.is_nan()
-        words = series
-    else:
-        words = _as_string(series).str.strip_chars()
-        is_missing = words.is_null() | words.str.to_lowercase().is_in(list(MISSING))
-        numbers = words.cast(pl.Float64, strict=False)
-        if table.comma_is_free and (numbers.is_null() & ~is_missing).any():
-            numbers = _with_decimal_commas(words, is_missing, numbers)
-    is_text = numbers.is_null() & ~is_missing
-    is_infinite = numbers.is_infinite().fill_null(False)
-    is_huge = ((numbers.abs() > LARGEST) & numbers.is_finite()).fill_null(False)
-    problem_kinds = ((is_text, "not a number"), (is_infinite, "infinite"), (is_huge, f"beyond {LARGEST:g}"))
-    for is_bad, what in problem_kinds:
-        if is_bad.any():
-            index = int(is_bad.arg_true()[0])
-            problems.append(
-                f"a cell of {name!r} is {what} in {int(is_bad.sum())} of {len(is_bad)} rows, the first one "
-                f"{_shown(words[index])} in {table.row_word} {table.row_numbers[index]}"
-            )
-    return pl.select(pl.when(~is_missing).then(numbers)).to_series()
-
-
-def _with_decimal_commas(words: pl.Series, is_missing: pl.Series, numbers: pl.Series) -> pl.Series:
-    """The column read with decimal commas, if all of it can be."""
-    if not words.filter(~is_missing).str.contains(_DECIMAL_COMMA).all():
-        return numbers
-    return words.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
-
-
-def _as_string(series: pl.Series) -> pl.Series:
-    if series.dtype == pl.String:
-        return series
-    if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
-        return pl.Series([_word(str(value)) if value is not None else None for value in series], dtype=pl.String)
-    return series.cast(pl.String)
-
-
-def _shown(value: object) -> str:
-    text = str(value)
-    return repr(text if len(text) <= 40 else text[:37] + "...")
+def _names_to_read(path: Path, held: Sequence[str], wanted: Mapping[str, Column]) -> list[str]:
+    """The wanted columns that the file holds, each once; refuses a file that lacks one or holds it twice."""
+    needed = {
+        column.option or role: column.name for role, column in wanted.items() if not column.is_optional
+    }  # fmt: skip
+    problem = absent_columns(held, needed)
+    if problem:
+        raise DataError(f"{path} {problem}")
+    found = []
+    for column in wanted.values():
+        times = held.count(column.name)
+        if times > 1 and not column.is_optional:
+            raise DataError(f"{path} has the column {column.name!r} {times} times; rename all but one")
+        if times == 1:
+            found.append(column.name)
+    return list(dict.fromkeys(found))
 
 
 def _first_line(error: BaseException) -> str:

@@ -68,17 +68,18 @@ def zero_rule() -> alt.Chart:
 
 def size_colour(sizes: Sizes, present: list[str]) -> alt.Color:
     """Colour by size; the legend names the sizes of this figure, the scale all sizes of the study."""
-    return alt.Color("size:O", scale=alt.Scale(domain=list(sizes.labels.values())), legend=_size_legend(present))
+    return alt.Color("size:O", scale=alt.Scale(domain=list(sizes.labels.values())), legend=_size_legend(sizes, present))
 
 
 def size_shape(sizes: Sizes, present: list[str]) -> alt.Shape:
     """The shape that goes with a colour, in the same legend."""
     scale = alt.Scale(domain=list(sizes.labels.values()), range=SHAPES)
-    return alt.Shape("size:N", scale=scale, legend=_size_legend(present))
+    return alt.Shape("size:N", scale=scale, legend=_size_legend(sizes, present))
 
 
-def _size_legend(present: list[str]) -> alt.Legend:
-    return alt.Legend(title=SIZE_LEGEND, values=present, symbolOpacity=1)
+def _size_legend(sizes: Sizes, present: list[str]) -> alt.Legend:
+    has_widths = any(isinstance(key, int) for key in sizes.labels)
+    return alt.Legend(title=SIZE_LEGEND if has_widths else "proxy", values=present, symbolOpacity=1)
 
 
 def pairs_colour(all_pairs: list[str], present: set[str]) -> alt.Color:

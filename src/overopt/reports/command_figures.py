@@ -1,152 +1,101 @@
-"""Pictures for the commands that analyse a table: ``bon``, ``fit``, ``diagnose`` and ``eval-rm scores``.
+"""Pictures of ``bon`` and ``fit``: gold against distance with its fitted law.
 
-Each figure is a whole Vega-Lite specification made from the command's JSON object, and one writer puts it into a file.
-Scores keep the units of the table; d = sqrt(KL), KL in nats. Unknown numbers are left out, never drawn as 0.
+Each figure is a whole Vega-Lite specification made from the command's JSON object. Scores keep the units of the table;
+d = sqrt(KL), KL in nats. Unknown numbers are left out, never drawn as 0.
 """
 
-import html
-import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import altair as alt
 import numpy as np
-import vl_convert
 
-from overopt.errors import ConfigError, StorageError
-from overopt.reports.charts import SHAPES, SMALL_HEIGHT, Values, inline_chart, interval_end, layered, zero_rule
-from overopt.reports.curve_figures import DISTANCE_AXIS
-from overopt.reports.figures import PNG_SCALE, STATIC_FONT, STATIC_LEGEND_COLUMNS, STATIC_WIDTH
-from overopt.reports.findings import status_words, verdict_words
-from overopt.reports.numbers import (
-    coefficient,
-    count,
-    decimal,
-    interval,
-    is_known,
-    percent,
-    percent_interval,
-    score,
-    score_interval,
-)  # fmt: skip
-from overopt.reports.palette import AXIS, CATEGORIES, INK, MUTED, chart_config, size_colours
+from overopt.reports.charts import Values, inline_chart, interval_end, layered
+from overopt.reports.command_marks import (
+    DISTANCE_AXIS,
+    LABEL_PIXELS,
+    PRINT,
+    Ground,
+    Report,
+    Spec,
+    distance_scale,
+    framed,
+    group_encodings,
+    group_name,
+    rings,
+    titled_zero_rule,
+    value_range,
+    vertical_rule,
+)
+from overopt.reports.command_words import (
+    coefficients_words,
+    interval_words,
+    misgivings,
+    peak_words,
+    plain_words,
+    shared_sentence,
+    tally,
+    value_words,
+    with_interval,
+)
+from overopt.reports.figures import STATIC_WIDTH
+from overopt.reports.numbers import count, decimal, is_known, percent
+from overopt.reports.palette import CATEGORIES, INK
 from overopt.reports.results import METHOD_NAMES, capitalized, distance
-from overopt.reports.writing import write_atomically
 from overopt.stats.laws import AnyLaw, law_value
 
-Report = Mapping[str, Any]  # Any: the values of a JSON object
-Spec = dict[str, Any]  # Any: a Vega-Lite specification is JSON
-
-SUFFIXES = (".html", ".svg", ".png")
 GAIN, ORACLE, LAW = "gold", "best possible (chosen by gold)", "fitted law of gold"
-ALL_PAIRS = "all pairs"
 
 _GAIN_AXIS, _GOLD_AXIS = "gold over n = 1", "gold over its value at d = 0"
 _LAW_POINTS = 60
-_LABEL_PIXELS = 7
-_LEGEND_SYMBOL_PIXELS = 40
-_ACCURACY_WIDTH = 420
-_ORACLE_ROOM = 2.0
-_HTML_PLACE = "figure"
+_PROXY_HEIGHT = 110
+_FEWEST_ORACLE_POINTS = 3
+_NAMED_GROUPS = 8
+"""With more, the legend gives names alone."""
 
 
-def check_plot_path(path: Path) -> None:
-    """Refuse a file that ``write_figure`` could not write, before any work is done.
+def bon_figure(report: Report, ground: Ground = PRINT) -> Spec:
+    """Gold gained over n = 1 against d, with interval, fitted law and best possible gain, below the proxy's own gain.
 
-    Raises
-    ------
-    ConfigError
-        If the suffix is none of .html, .svg and .png.
-    StorageError
-        If the folder does not exist, or the path is a folder.
+    ``report`` is an ``overopt.bon/1`` object. Proxy and gold may have different units, hence two panels.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"--plot must end in .html, .svg or .png; got {path}")
-    if not path.parent.is_dir():
-        raise StorageError(f"--plot needs an existing folder; {path.parent} is none")
-    if path.is_dir():
-        raise StorageError(f"--plot must name a file; {path} is a folder")
-
-
-def write_figure(spec: Spec, path: Path) -> None:
-    """Write a specification as a picture, or as a page that needs no network; the suffix decides.
-
-    Raises
-    ------
-    ConfigError, StorageError
-        As ``check_plot_path``; StorageError also if the folder cannot be written to.
-    """
-    check_plot_path(path)
-    suffix = path.suffix.lower()
-    if suffix == ".html":
-        content = _page(spec).encode()
-    elif suffix == ".svg":
-        content = vl_convert.vegalite_to_svg(spec).encode()
-    else:
-        content = vl_convert.vegalite_to_png(spec, scale=PNG_SCALE)
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _page(spec: Spec) -> str:
-    """A page that holds Vega itself. The menu keeps saving a picture and drops what would open another site."""
-    shown = spec | {"usermeta": {"embedOptions": {"actions": {"export": True, "editor": False}}}}
-    # The converter writes a specification into its script as it is, so that "</script>" in a name would end it.
-    safe = json.dumps(shown).replace("<", "\\u003c")
-    place = f'const spec = {{"description":"{_HTML_PLACE}"}}'
-    page: str = vl_convert.vegalite_to_html({"description": _HTML_PLACE}, bundle=True)
-    before, found, after = page.partition(place)
-    assert found, "the converter's page has changed"
-    title = f"<title>{html.escape(spec['title']['text'])}</title>"
-    return before.replace("<head>", f"<head>\n    {title}", 1) + f"const spec = {safe}" + after
-
-
-def bon_figure(report: Report) -> Spec:
-    """Gold gained over n = 1 against d, with its interval, the best possible gain, and the fitted law.
-
-    ``report`` is an ``overopt.bon/1`` object. The proxy is in units of its own and stays out of the picture.
-    """
-    curve = sorted(
-        (dict(point) | {"d": d} for point in report.get("curve") or [] if (d := distance(point.get("kl"))) is not None),
-        key=lambda point: float(point["d"]),
-    )
-    # Gold at n = 1, which need not be among the points.
-    base = next((p["gold"] - p["gain"] for p in curve if is_known(p.get("gold")) and is_known(p.get("gain"))), None)
-    points = [
+    curve = _curve(report)
+    points: Values = [
         {"d": point["d"], "value": point["gain"], "low": interval_end(point.get("gain_ci"), 0),
          "high": interval_end(point.get("gain_ci"), 1), "series": GAIN, "n": count(point.get("n")),
-         "KL": decimal(point.get("kl")), "Gain": f"{score(point['gain'])} {score_interval(point.get('gain_ci'))}"}
+         "KL": decimal(point.get("kl")), "Gain": _signed(point["gain"], point.get("gain_ci"))}
         for point in curve
         if is_known(point.get("gain"))
     ]  # fmt: skip
-    oracle = [
+    # Gold at n = 1, which need not be among the points.
+    base = next((p["gold"] - p["gain"] for p in curve if is_known(p.get("gold")) and is_known(p.get("gain"))), None)
+    oracle: Values = [
         {"d": point["d"], "value": point["oracle"] - base, "series": ORACLE}
         for point in curve
         if base is not None and is_known(point.get("oracle"))
     ]
     fit: Report = report.get("fit") or {}
     law = [row | {"series": LAW} for row in _law_line(fit, [point["d"] for point in points])]
+    low, high = value_range([*points, *({"value": row["value"]} for row in law)] if points else [])
+    beyond = oracle[-1]["value"] if oracle and max(row["value"] for row in oracle) > high else None
+    if sum(row["value"] <= high for row in oracle) < _FEWEST_ORACLE_POINTS:
+        oracle = []
     peak = _peak_inside(fit)
     peaks = [] if peak is None else [{"d": peak["d"]}]
 
-    x = alt.X("d:Q", title=DISTANCE_AXIS, scale=_distance_scale(point["d"] for point in curve))
-    low, high = _value_range(points)
-    # Gold keeps a good part of the height, however much could have been gained.
-    top = max(high, min(low + _ORACLE_ROOM * (high - low), 1.05 * max((row["value"] for row in oracle), default=high)))
-    y = alt.Y("value:Q", title=_GAIN_AXIS, scale=alt.Scale(domain=[low, top], nice=False))
-    present = [name for name, rows in ((GAIN, points), (ORACLE, oracle[1:]), (LAW, law)) if rows]
+    scale = distance_scale(point["d"] for point in curve)
+    x = alt.X("d:Q", title=DISTANCE_AXIS, scale=scale)
+    y = alt.Y("value:Q", title=_GAIN_AXIS, scale=alt.Scale(domain=[low, high], nice=False))
+    present = [name for name, rows in ((GAIN, points), (ORACLE, oracle), (LAW, law)) if rows]
     legend = alt.Legend(title=None, values=present, symbolType="stroke", symbolSize=300, symbolOpacity=1)
     dashes = alt.Scale(domain=[GAIN, ORACLE, LAW], range=[[1, 0], [6, 4], [1.5, 3]])
-    colour = alt.Color("series:N", scale=alt.Scale(domain=[GAIN, ORACLE, LAW]), legend=legend)
+    colours = alt.Scale(domain=[GAIN, ORACLE, LAW], range=list(CATEGORIES[ground.scheme][:3]))
+    colour = alt.Color("series:N", scale=colours, legend=legend)
     dash = alt.StrokeDash("series:N", scale=dashes, legend=legend)
     layers = [
-        _zero_rule(_GAIN_AXIS),
-        _rule(peaks).encode(x=x),
+        titled_zero_rule(_GAIN_AXIS),
+        vertical_rule(peaks, ground).encode(x=x),
         _band(points).encode(x=x, y=y, y2="high:Q", color=colour),
         *(
             inline_chart(rows).mark_line(clip=True, strokeWidth=width).encode(x=x, y=y, color=colour, strokeDash=dash)
@@ -155,217 +104,156 @@ def bon_figure(report: Report) -> Spec:
         inline_chart(points).mark_point(filled=True, size=40, clip=True, opacity=1).encode(
             x=x, y=y, color=colour, tooltip=["n:N", "KL:N", "Gain:N"]
         ),
-        inline_chart(_n_labels(curve)).mark_text(baseline="bottom", fontSize=11).encode(
+    ]  # fmt: skip
+    gold = layered(layers, "Gold gained by best-of-n against distance, with the fitted law.")
+    panels = [_proxy_panel(curve, peaks, scale, ground), gold.properties(width=STATIC_WIDTH)]
+    lines = []
+    if any(row["low"] is not None for row in points[1:]):
+        level = f"{percent(report['level'], 0)} interval" if is_known(report.get("level")) else "interval"
+        lines.append(f"Band: {level} over prompts.{' Vertical line: peak of the law.' if peaks else ''}")
+    if beyond is not None:
+        lines.append(f"The best possible gain rises to {value_words(beyond, signed=True)}, above the picture.")
+    chart = alt.VConcatChart(vconcat=[panel for panel in panels if panel is not None], spacing=14)
+    return framed(chart, f"Best-of-n: {plain_words(report.get('verdict'))}", lines, _fit_lines(fit), ground)
+
+
+def _curve(report: Report) -> list[dict[str, Any]]:
+    """The points by distance, started at n = 1, where by definition nothing is gained."""
+    found: list[dict[str, Any]] = [
+        dict(point) | {"d": d} for point in report.get("curve") or [] if (d := distance(point.get("kl"))) is not None
+    ]
+    found.sort(key=lambda point: float(point["d"]))
+    if found and found[0].get("n") != 1 and any(is_known(point.get("gain")) for point in found):
+        found.insert(0, {"n": 1, "kl": 0.0, "d": 0.0, "gain": 0.0, "gain_ci": [0.0, 0.0]})
+    return found
+
+
+def _proxy_panel(curve: Sequence[Report], peaks: Values, scale: alt.Scale, ground: Ground) -> alt.LayerChart | None:
+    """The proxy against the same distances, from its value at n = 1 where that is among the points."""
+    base = next((point["proxy"] for point in curve if point.get("n") == 1 and is_known(point.get("proxy"))), None)
+    axis = "proxy" if base is None else "proxy over n = 1"
+    rows = [
+        {"d": point["d"], "value": point["proxy"] - (base or 0.0), "n": count(point.get("n")),
+         "Proxy": value_words(point["proxy"])}
+        for point in curve
+        if is_known(point.get("proxy"))
+    ]  # fmt: skip
+    if not rows:
+        return None
+    x = alt.X("d:Q", title=None, scale=scale, axis=alt.Axis(labels=False))
+    y = alt.Y("value:Q", title=axis, scale=alt.Scale(zero=False, padding=8, nice=False), axis=alt.Axis(tickCount=4))
+    ink = INK[ground.scheme]
+    layers = [
+        vertical_rule(peaks, ground).encode(x=x),
+        inline_chart(rows).mark_line(strokeWidth=1.8, color=ink).encode(x=x, y=y),
+        inline_chart(rows).mark_point(filled=True, size=30, opacity=1, color=ink).encode(
+            x=x, y=y, tooltip=["n:N", "Proxy:N"]
+        ),
+        inline_chart(_n_labels(curve, ground.room)).mark_text(baseline="bottom", fontSize=11).encode(
             x=x, y=alt.value(-8), text="text:N"
         ),
     ]  # fmt: skip
-    chart = layered(layers, "Gold gained by best-of-n against distance, with the fitted law.")
-    words = []
-    if len(points) > 1 and any(row["low"] is not None for row in points):
-        level = f"{percent(report['level'], 0)} interval" if is_known(report.get("level")) else "interval"
-        words.append(f"Band: {level} over prompts.")
-    if peaks:
-        words.append("Vertical line: peak of the law.")
-    lines = [" ".join(words)] if words else []
-    if oracle and max(row["value"] for row in oracle) > top:
-        lines.append(f"The best possible gain rises to {score(oracle[-1]['value'])}, above the picture.")
-    lines += _fit_lines(fit)
-    return _picture(chart, f"Best-of-n: {verdict_words(report.get('verdict'))}", lines) | {"width": STATIC_WIDTH}
+    chart = layered(layers, "The proxy's own score against distance.", height=_PROXY_HEIGHT)
+    return chart.properties(width=STATIC_WIDTH)
 
 
-def fit_figure(report: Report, points: Iterable[Mapping[str, Any]]) -> Spec:
-    """Each group's gold against d with its fitted law and, inside the data, the law's peak.
+def fit_figure(report: Report, points: Iterable[Mapping[str, Any]], ground: Ground = PRINT) -> Spec:
+    """Each group's gold against d with its fitted law; the best point seen ringed, the law's peak marked by a cross.
 
-    ``report`` is an ``overopt.fit/1`` object; ``points`` hold ``group``, ``d`` and ``gold`` relative to d = 0.
+    ``report`` is an ``overopt.fit/1`` object; ``points`` hold ``group``, ``d``, ``gold`` relative to d = 0 and, where
+    it is known, ``gold_se``. The peak of a law that is not ``ok`` is left out.
     """
     fits: list[Report] = list(report.get("groups") or [])
-    rows = [
-        {"d": point["d"], "value": point["gold"], "group": _name(point.get("group")), "Gold": score(point["gold"])}
+    rows: Values = [
+        {"d": point["d"], "value": point["gold"], "group": group_name(point.get("group")),
+         "se": point.get("gold_se"), "Gold": value_words(point["gold"], signed=True)}
         for point in points
         if is_known(point.get("d")) and point["d"] >= 0 and is_known(point.get("gold"))
-    ]
-    names = list(dict.fromkeys([*(_name(fit.get("group")) for fit in fits), *(row["group"] for row in rows)]))
+    ]  # fmt: skip
+    names = list(dict.fromkeys([*(group_name(fit.get("group")) for fit in fits), *(row["group"] for row in rows)]))
     laws: Values = []
     for fit in fits:
-        name = _name(fit.get("group"))
+        name = group_name(fit.get("group"))
         laws += [row | {"group": name} for row in _law_line(fit, [row["d"] for row in rows if row["group"] == name])]
-    peaks = [
-        {"d": peak["d"], "value": peak["gold"], "group": _name(fit.get("group")),
-         "Peak": f"d = {decimal(peak['d'])} {interval(peak.get('d_ci'))}"}
+    peaks: Values = [
+        {"d": peak["d"], "value": peak["gold"], "group": group_name(fit.get("group")),
+         "Peak": f"d = {with_interval(decimal(peak['d']), interval_words(peak.get('d_ci')))}"}
         for fit in fits
         if (peak := _peak_inside(fit)) is not None and is_known(peak.get("gold"))
     ]  # fmt: skip
-    x = alt.X("d:Q", title=DISTANCE_AXIS, scale=_distance_scale(row["d"] for row in rows))
-    y = alt.Y("value:Q", title=_GOLD_AXIS, scale=alt.Scale(domain=_value_range(rows), nice=False))
-    colour, shape = _group_encodings(names)
+    best = [
+        max(found, key=lambda row: float(row["value"]))
+        for name in names
+        if (found := [row for row in rows if row["group"] == name])
+    ]
+    bars = [
+        {"d": row["d"], "value": row["value"], "group": row["group"], "low": row["value"] - row["se"],
+         "high": row["value"] + row["se"]}
+        for row in rows
+        if is_known(row["se"])
+    ]  # fmt: skip
+    labels = {name: name for name in names}
+    if 1 < len(fits) <= _NAMED_GROUPS and not ground.is_page:
+        labels |= {
+            group_name(fit.get("group")): f"{group_name(fit.get('group'))}: {_legend_words(fit)}" for fit in fits
+        }
+    for row in (*rows, *laws, *peaks, *bars):
+        row["group"] = labels[row["group"]]
+    best = [row | {"group": labels.get(row["group"], row["group"])} for row in best]
+    x = alt.X("d:Q", title=DISTANCE_AXIS, scale=distance_scale(row["d"] for row in rows))
+    y = alt.Y("value:Q", title=_GOLD_AXIS, scale=alt.Scale(domain=value_range([*rows, *bars]), nice=False))
+    colour, shape = group_encodings(list(labels.values()), ground)
     layers = [
-        _zero_rule(_GOLD_AXIS),
+        titled_zero_rule(_GOLD_AXIS),
+        inline_chart(bars).mark_rule(clip=True, opacity=0.5).encode(
+            x=x, y=alt.Y("low:Q", title=_GOLD_AXIS), y2="high:Q", color=colour
+        ),
         inline_chart(laws).mark_line(clip=True, strokeWidth=1.8).encode(x=x, y=y, color=colour),
         inline_chart(rows).mark_point(filled=True, size=36, clip=True, opacity=0.9).encode(
             x=x, y=y, color=colour, shape=shape, tooltip=["group:N", "d:Q", "Gold:N"]
         ),
-        _rings(peaks).encode(x=x, y=y, color=colour, tooltip=["group:N", "Peak:N"]),
+        rings(best).encode(x=x, y=y, color=colour, tooltip=["group:N", "d:Q", "Gold:N"]),
+        inline_chart(peaks).mark_point(shape="cross", size=150, strokeWidth=1.6, filled=False, opacity=1, clip=True)
+        .encode(x=x, y=y, color=colour, tooltip=["group:N", "Peak:N"]),
     ]  # fmt: skip
-    chart = layered(layers, "Gold against distance with the fitted laws, by group.")
-    shared: Report = report.get("shared") or {}
-    lines = ["Points: gold; lines: fitted laws" + ("; rings: peaks of the laws inside the data." if peaks else ".")]
+    chart = layered(layers, "Gold against distance with the fitted laws, by group.").properties(width=STATIC_WIDTH)
+    marks = ["lines: fitted laws", *(["bars: ± one standard error"] if bars else [])]
+    marks += [*(["rings: best point seen"] if best else []), *(["crosses: peak of the law"] if peaks else [])]
+    lines = [f"Points: gold; {'; '.join(marks)}."]
     if len(fits) == 1:
         title = "Law of gold" + ("" if fits[0].get("group") is None else f", {fits[0]['group']}")
-        lines += _fit_lines(fits[0])
+        results = _fit_lines(fits[0])
     else:
         title = f"Laws of gold, {count(len(fits))} groups"
-        lines.append(_tally("Fits", (str(fit.get("status") or "no fit").replace("_", " ") for fit in fits)))
+        results = [f"Fits: {tally(plain_words(fit.get('status') or 'no fit') for fit in fits)}."]
+    shared: Report = report.get("shared") or {}
     if is_known(shared.get("alpha")):
-        lines.append(f"One α for all groups: {coefficient(shared['alpha'])} (R² {coefficient(shared.get('r2'))}).")
-    return _picture(chart, title, lines, names) | {"width": STATIC_WIDTH}
+        results.append(f"{capitalized(shared_sentence(shared))}.")
+    return framed(chart, title, lines, results, ground, list(labels.values()))
 
 
-def diagnose_figure(report: Report, points: Iterable[Mapping[str, Any]]) -> Spec:
-    """Gold above proxy by step, one line a group, ringed where gold peaks.
-
-    ``report`` is an ``overopt.diagnose/1`` object; ``points`` hold ``group``, ``step``, ``gold`` and ``proxy``.
-    """
-    groups: list[Report] = list(report.get("groups") or [])
-    rows = [dict(point) | {"group": _name(point.get("group"))} for point in points if is_known(point.get("step"))]
-    labels = {name: name for name in dict.fromkeys(row["group"] for row in rows)} | {
-        _name(group.get("group")): f"{_name(group.get('group'))}: {verdict_words(group.get('verdict'))}"
-        for group in groups
-    }
-    if len(labels) == 1:
-        labels = {name: name for name in labels}
-    peaks = [
-        dict(group["gold_peak"]) | {"group": _name(group.get("group"))}
-        for group in groups
-        if is_known((group.get("gold_peak") or {}).get("step"))
-    ]
-    steps = [row["step"] for row in rows]
-    scale = alt.Scale(domain=[min(steps), max(steps)], nice=False, padding=8) if len(set(steps)) > 1 else alt.Scale()
-    colour, shape = _group_encodings(list(labels.values()))
-
-    def panel(key: str, title: str | None) -> alt.LayerChart:
-        drawn, rings = (
-            [{"step": row["step"], "value": row[key], "group": labels[row["group"]]} for row in found
-             if is_known(row.get(key))]
-            for found in (rows, peaks)
-        )  # fmt: skip
-        x = alt.X("step:Q", title=title, scale=scale, axis=alt.Axis(labels=title is not None))
-        y = alt.Y("value:Q", title=key, scale=alt.Scale(zero=False, padding=8, nice=False))
-        single = rings if len(labels) == 1 else []
-        layers = [
-            _rule(single).encode(x=x),
-            inline_chart(drawn).mark_line(strokeWidth=1.8).encode(x=x, y=y, color=colour, order="step:Q"),
-            inline_chart(drawn).mark_point(filled=True, size=26, opacity=1).encode(
-                x=x, y=y, color=colour, shape=shape, tooltip=["group:N", "step:Q", "value:Q"]
-            ),
-            _rings(rings).encode(x=x, y=y, color=colour),
-        ]  # fmt: skip
-        chart = layered(
-            layers if drawn or rings else [_zero_rule(key)], f"{capitalized(key)} by step.", height=SMALL_HEIGHT
-        )
-        return chart.properties(width=STATIC_WIDTH)
-
-    chart = alt.VConcatChart(vconcat=[panel("gold", None), panel("proxy", "step")], spacing=14)
-    lines = ["Rings: where gold peaks."] if peaks else []
-    if len(groups) == 1:
-        group = groups[0]
-        verdict = verdict_words(group.get("verdict"))
-        title = capitalized(verdict) if group.get("group") is None else f"{group['group']}: {verdict}"
-        lines.append(
-            f"Gold has dropped {decimal(group.get('drop'))} from its peak; a drop above "
-            f"{decimal(group.get('threshold'))} is more than noise."
-        )
-    else:
-        title = f"{count(len(groups))} runs"
-        lines.append(_tally("Runs", (verdict_words(group.get("verdict")) for group in groups)))
-    return _picture(chart, title, lines, list(labels.values()))
+def _legend_words(fit: Report) -> str:
+    if fit.get("status") == "ok":
+        peak: Report = fit.get("peak") or {}
+        d = with_interval(decimal(peak.get("d")), interval_words(peak.get("d_ci")))
+        return f"{coefficients_words(fit)}, " + (f"peak d {d}" if is_known(peak.get("d")) else "no turn")
+    return f"{coefficients_words(fit)}, {plain_words(fit.get('status') or 'no fit')}"
 
 
-def eval_rm_figure(report: Report) -> Spec:
-    """Accuracy of a reward model with its interval, over all pairs and by category, best first.
-
-    ``report`` is an ``overopt.eval_rm/1`` object.
-    """
-    by: Mapping[str, Report] = report.get("by") or {}
-    best_first = sorted(by.items(), key=lambda item: -item[1]["accuracy"] if is_known(item[1].get("accuracy")) else 1)
-    whole = {"accuracy": report.get("accuracy"), "ci": report.get("accuracy_ci"), "pairs": report.get("pairs")}
-    # By number, since a category may be called what another row is called.
-    rows: Values = [
-        {"row": index, "accuracy": entry.get("accuracy"), "low": interval_end(entry.get("ci"), 0),
-         "high": interval_end(entry.get("ci"), 1), "category": name,
-         "text": f"{percent(entry.get('accuracy'))} of {count(entry.get('pairs'))}",
-         "Interval": percent_interval(entry.get("ci"))}
-        for index, (name, entry) in enumerate([(ALL_PAIRS, whole), *best_first])
-    ]  # fmt: skip
-    known = [row for row in rows if is_known(row["accuracy"])]
-    bounded = [row for row in known if row["low"] is not None and row["high"] is not None]
-    ends = [0.5, *(row[key] for row in known for key in ("accuracy", "low", "high") if row[key] is not None)]
-    domain = [min(ends), max(ends)] if max(ends) > min(ends) else [0.0, 1.0]
-    names = json.dumps([row["category"] for row in rows])
-    x = alt.X(
-        "accuracy:Q",
-        title="accuracy",
-        scale=alt.Scale(domain=domain, nice=False, padding=12),
-        axis=alt.Axis(format=".0%"),
-    )
-    y = alt.Y(
-        "row:O", title=None, scale=alt.Scale(domain=list(range(len(rows)))),
-        axis=alt.Axis(labelExpr=f"{names}[datum.value]", labelLimit=200, labelOverlap=False),
-    )  # fmt: skip
-    ink, dot = INK["light"], CATEGORIES["light"][0]
-    colour = alt.condition("datum.row === 0", alt.value(ink), alt.value(dot))
-    layers = [
-        _rule([{"accuracy": 0.5}]).encode(x=x),
-        inline_chart(known[:1] if whole["accuracy"] is not None else []).mark_rule(color=AXIS["light"]).encode(x=x),
-        inline_chart(bounded).mark_rule(strokeWidth=2).encode(
-            x=alt.X("low:Q", title="accuracy"), x2="high:Q", y=y, color=colour
-        ),
-        inline_chart(known).mark_point(filled=True, size=70, opacity=1).encode(
-            x=x, y=y, color=colour, tooltip=["category:N", "text:N", "Interval:N"]
-        ),
-        inline_chart(rows).mark_text(align="left").encode(x=alt.value(_ACCURACY_WIDTH + 10), y=y, text="text:N"),
-    ]  # fmt: skip
-    chart = layered(layers, "Accuracy on preference pairs by category.").properties(height={"step": 24})
-    title = f"Accuracy {percent(whole['accuracy'])} {percent_interval(whole['ci'])}, {count(whole['pairs'])} pairs"
-    lines = ["Thin line: accuracy over all pairs; dashed: 50 %. Bars: intervals."]
-    return _picture(chart, title, lines) | {"width": _ACCURACY_WIDTH}
+def _fit_lines(fit: Report) -> list[str]:
+    if fit.get("law") is None:
+        return ["No law was fitted."]
+    name = METHOD_NAMES.get(fit["law"], fit["law"])
+    if fit.get("status") == "too_few_points":
+        return [f"Law of {name}: too few points to fit."]
+    lines = [f"Law of {name}: {coefficients_words(fit)}."]
+    if fit.get("status") == "ok":
+        lines.append(f"{capitalized(peak_words(fit))}.")
+    return lines + [f"{capitalized(words)}." for words in misgivings(fit)]
 
 
-def _picture(
-    chart: alt.LayerChart | alt.VConcatChart, title: str, lines: Sequence[str], groups: Sequence[str] = ()
-) -> Spec:
-    """The chart with its title inside, in light colours on white; the legend has as many columns as its names allow."""
-    longest = max((len(name) for name in groups), default=0)
-    columns = STATIC_WIDTH // (_LABEL_PIXELS * longest + _LEGEND_SYMBOL_PIXELS)
-    config = chart_config(
-        "light", 1, font=STATIC_FONT, legend_columns=min(max(columns, 1), STATIC_LEGEND_COLUMNS)
-    )  # fmt: skip
-    spec: Spec = chart.to_dict(validate=False)
-    heading = {"text": title, "subtitle": list(lines), "limit": STATIC_WIDTH, "subtitleColor": MUTED["light"],
-               "subtitleFontSize": 12, "subtitlePadding": 6, "offset": 14}  # fmt: skip
-    return spec | {
-        "title": heading, "background": "white", "padding": 12, "config": config | {"background": "white"},
-    }  # fmt: skip
-
-
-def _name(group: object) -> str:
-    return "all rows" if group is None else str(group)
-
-
-def _tally(what: str, words: Iterable[str]) -> str:
-    found = Counter(words).most_common()
-    return f"{what}: {', '.join(f'{count(number)} {word}' for word, number in found) or 'none'}."
-
-
-def _group_encodings(names: list[str]) -> tuple[alt.Color, alt.Shape]:
-    """A colour and a shape a group, in one legend; none for a single group."""
-    few = CATEGORIES["light"]
-    colours = list(few[: len(names)]) if len(names) <= len(few) else size_colours("light", len(names))
-    shapes = [SHAPES[index % len(SHAPES)] for index in range(len(names))]
-    legend = alt.Legend(title=None, symbolOpacity=1, labelLimit=STATIC_WIDTH - 40) if len(names) > 1 else None
-    return (
-        alt.Color("group:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
-        alt.Shape("group:N", scale=alt.Scale(domain=names, range=shapes), legend=legend),
-    )
+def _signed(value: float, bounds: object) -> str:
+    return with_interval(value_words(value, signed=True), interval_words(bounds, signed=True))
 
 
 def _law_line(fit: Report, distances: list[float]) -> Values:
@@ -381,42 +269,9 @@ def _law_line(fit: Report, distances: list[float]) -> Values:
 
 
 def _peak_inside(fit: Report) -> Report | None:
+    """The peak of a law to believe in, within the data."""
     peak: Report = fit.get("peak") or {}
-    return peak if peak.get("inside_data") and is_known(peak.get("d")) else None
-
-
-def _fit_lines(fit: Report) -> list[str]:
-    if fit.get("law") is None:
-        return ["No law was fitted."]
-    name = METHOD_NAMES.get(fit["law"], fit["law"])
-    words = [f"α = {coefficient(fit.get('alpha'))}", f"β = {coefficient(fit.get('beta'))}"]
-    peak: Report = fit.get("peak") or {}
-    if is_known(peak.get("d")):
-        words.append(
-            f"peak at d = {decimal(peak['d'])} {interval(peak.get('d_ci'))}"
-            if peak.get("inside_data")
-            else f"peak outside the data, at d = {decimal(peak['d'])}"
-        )
-    elif fit.get("status") in ("ok", "poor_fit"):
-        words.append("no peak")
-    return [f"Law of {name}: {', '.join(words)}.", f"{capitalized(status_words(fit))}."]
-
-
-def _zero_rule(axis: str) -> alt.Chart:
-    rule: alt.Chart = zero_rule().encode(y=alt.Y("zero:Q", title=axis))
-    return rule
-
-
-def _rule(places: Values) -> alt.Chart:
-    rule: alt.Chart = inline_chart(places).mark_rule(
-        strokeWidth=1.2, strokeDash=[3, 3], color=MUTED["light"], clip=True
-    )
-    return rule
-
-
-def _rings(peaks: Values) -> alt.Chart:
-    rings: alt.Chart = inline_chart(peaks).mark_point(shape="circle", size=190, strokeWidth=1.6, clip=True, opacity=1)
-    return rings
+    return peak if fit.get("status") == "ok" and peak.get("inside_data") and is_known(peak.get("d")) else None
 
 
 def _band(points: Values) -> alt.Chart:
@@ -425,31 +280,14 @@ def _band(points: Values) -> alt.Chart:
     return band
 
 
-def _distance_scale(distances: Iterable[float]) -> alt.Scale:
-    return alt.Scale(domain=[0.0, max(distances, default=0.0) or 1.0], nice=False, padding=8)
-
-
-def _value_range(rows: Values) -> list[float]:
-    """Range of the values, 0 included; of the intervals at most half as much again, so that one wide interval does not
-    flatten the curve."""
-    values = [0.0, *(row["value"] for row in rows)]
-    low, high = min(values), max(values)
-    span = high - low or 1.0
-    ends = [row[end] for row in rows for end in ("low", "high") if row.get(end) is not None]
-    low, high = max(min([low, *ends]), low - span / 2), min(max([high, *ends]), high + span / 2)
-    if low == high:
-        return [-1.0, 1.0]
-    return [low - 0.04 * span, high + 0.04 * span]
-
-
-def _n_labels(curve: Sequence[Report]) -> Values:
-    """The n of the points, above the picture, as many as fit; the last one always."""
+def _n_labels(curve: Sequence[Report], room: int) -> Values:
+    """The n of the points, above the picture, as many as fit into ``room`` pixels; the last one always."""
     labels: Values = []
     right = math.inf
-    scale = STATIC_WIDTH / max((point["d"] for point in curve), default=1.0) if curve and curve[-1]["d"] > 0 else 1.0
+    scale = room / max((point["d"] for point in curve), default=1.0) if curve and curve[-1]["d"] > 0 else 1.0
     for point in reversed(curve):
         text = count(point.get("n"))
-        half = _LABEL_PIXELS * (len(text) + 1) / 2
+        half = LABEL_PIXELS * (len(text) + 1) / 2
         if is_known(point.get("n")) and scale * point["d"] + half < right:
             labels.append({"d": point["d"], "text": text})
             right = scale * point["d"] - half

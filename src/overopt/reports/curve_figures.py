@@ -34,25 +34,28 @@ from overopt.reports.results import (
 )  # fmt: skip
 from overopt.stats.laws import Law, law_value
 
-DISTANCE_AXIS = "distance d = √KL (nats½)"
+DISTANCE_AXIS = "distance d = √KL (√nats)"
 SCORE_AXIS = "score (sd of gold)"
 GOLD, PROXY, LAW = "gold", "proxy", "fitted law of gold"
 _LAW_POINTS = 60
 
 
 def score_figures(results: Results, method: Method) -> list[Figure]:
-    """Gold and proxy against d, one figure for each number of training pairs."""
+    """Gold and proxy against d, one figure for each number of training pairs, and one where it is not known."""
     sizes, found = Sizes.of(results), []
-    for pairs, rows in by_pairs(rows_of(results, method)):
+    rows_given = rows_of(results, method)
+    unknown = [row for row in rows_given if not is_known(row.get("pairs"))]
+    for pairs, rows in [*by_pairs(rows_given), *([(None, unknown)] if unknown else [])]:
+        trained = "" if pairs is None else f", proxies trained on {count(pairs)} pairs"
         points = [point for row in rows for point in _curve_points(row, method, sizes)]
         known = [point for point in points if point["d"] is not None]
         if all(point["gold"] is None and point["proxy"] is None for point in known):
             continue
         found.append(
             Figure(
-                name=f"{method}-{pairs}-pairs",
+                name=method if pairs is None else f"{method}-{pairs}-pairs",
                 section=method,
-                title=f"{capitalized(METHOD_NAMES[method])}, proxies trained on {count(pairs)} pairs",
+                title=f"{capitalized(METHOD_NAMES[method])}{trained}",
                 caption=_score_caption(results, method, rows, len(points) - len(known)),
                 chart=_score_chart(known, rows, method, sizes),
             )

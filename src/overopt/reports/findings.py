@@ -217,8 +217,12 @@ def introduction(results: Results) -> str:
     policy = f"The policy {base['policy']}" if base.get("policy") else "The policy"
     if is_known(base.get("parameters")):
         policy += f" ({count(base['parameters'])} parameters)"
-    number = "a learned reward model" if len(proxies) == 1 else f"{len(proxies)} learned reward models"
-    against = f"the proxies, {number}" if len(proxies) != 1 else f"the proxy, {number}"
+    if proxies:
+        number = "a learned reward model" if len(proxies) == 1 else f"{len(proxies)} learned reward models"
+        against = f"the proxies, {number}" if len(proxies) != 1 else f"the proxy, {number}"
+        learned = "; the proxies learned it from comparisons alone"
+    else:
+        against, learned = "a proxy", ""
     how = []
     if rows_of(results, "bon"):
         drawn = ""
@@ -229,8 +233,8 @@ def introduction(results: Results) -> str:
         how.append(f"reinforcement learning ({len(rl)} run{'s' if len(rl) > 1 else ''})")
     optimised = f" is optimized against {against}" + (f", by {' and by '.join(how)}." if how else ".")
     return (
-        f"{policy}{optimised} The gold score stands for the true objective; the proxies learned it from comparisons "
-        "alone. The question is whether, and where, gold turns and falls while the proxy keeps rising. Scores are in "
+        f"{policy}{optimised} The gold score stands for the true objective{learned}. "
+        "The question is whether, and where, gold turns and falls while the proxy keeps rising. Scores are in "
         "standard deviations of gold on the base policy, which is 0; the distance "
         "d from it is the square root of the KL divergence in nats."
     )

@@ -36,29 +36,36 @@ def rows_of(results: Results, key: str) -> list[Row]:
 class Sizes:
     """The proxy sizes of a study from small to large, so that each has one colour and one name everywhere."""
 
-    labels: dict[int, str]
-    """Width of the proxy → its name, in order of size."""
+    labels: dict[int | str, str]
+    """Width of the proxy → its name, in order of size; a proxy of unknown width goes by its group's name, last."""
 
     @classmethod
     def of(cls, results: Results) -> "Sizes":
         """All sizes that occur anywhere in the results."""
         parameters: dict[int, float] = {}
+        others: dict[int | str, str] = {}
         for key in ("proxies", *METHODS):
             for row in rows_of(results, key):
                 if is_known(row.get("width")):
                     known = row.get("parameters")
                     parameters.setdefault(row["width"], known if is_known(known) else math.nan)
+                elif key in METHODS:
+                    others.setdefault(_key(row), proxy_words(row))
         ordered = sorted(parameters, key=lambda width: (width, parameters[width]))
-        return cls({width: _size_label(width, parameters[width]) for width in ordered})
+        return cls({**{width: _size_label(width, parameters[width]) for width in ordered}, **others})
 
     def label(self, row: Row) -> str:
         """The name of the size of a row with a ``width``."""
-        return self.labels.get(row.get("width") or -1, "unknown size")
+        return self.labels.get(_key(row), "unknown size")
 
     def index(self, row: Row) -> int | None:
         """Place in the order of sizes; ``None`` for an unknown size."""
-        width = row.get("width")
-        return list(self.labels).index(width) if width in self.labels else None
+        return list(self.labels).index(_key(row)) if _key(row) in self.labels else None
+
+
+def _key(row: Row) -> int | str:
+    width = row.get("width")
+    return int(width) if is_known(width) else str(row.get("group"))
 
 
 def _size_label(width: int, parameters: float) -> str:
