@@ -11,6 +11,7 @@ ROWS = [
     {"errors", "seeding"},
     {"stats"},
     {"records", "protocols"},
+    {"hf"},
     {"assets", "policies", "rewards", "worlds", "measure", "workflow", "reports"},
     {"training"},
     {"optimize"},

@@ -1,18 +1,57 @@
 """Log-probabilities, exact KL and entropy against sums over the vocabulary and over all replies."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from oracles.language_models import every_reply, letter_tokenizer, measure_reply, tiny_llama
+from oracles.language_models import (
+    every_reply,
+    letter_tokenizer,
+    measure_reply,
+    next_logprobs,
+    plain_logprobs,
+    tiny_llama,
+    tiny_model,
+    truncated,
+)
 
-from overopt.policies.logprobs import ReplyTokens, by_length, join_tokens, reply_statistics, token_logprobs
-from overopt.policies.sampler import SamplerConfig, sample
+from overopt.errors import ConfigError, DataError
+from overopt.policies.logprobs import output_head, reply_statistics, token_logprobs, token_statistics
+from overopt.policies.models import HFPolicy
+from overopt.policies.packing import PromptReplies
+from overopt.policies.sampler import sample
+from overopt.protocols import Reply, SamplerConfig
+from overopt.stats.sampling import SamplerSettings
 
 PROMPTS = [[1, 3, 4], [1, 5], [1, 3, 3, 3, 3, 4, 4], [1, 6]]
-REPLIES = [[3, 4, 5, 2], [2], [6, 7, 7, 7, 0], [5, 1, 2]]
-"""Pad, bos and end tokens are also things a policy can say."""
+REPLIES = [
+    (0, [3, 4, 5, 2]),
+    (1, [2]),
+    (2, [6, 7, 7, 7, 0]),
+    (3, [5, 1, 2]),
+    (0, [7]),
+    (2, [2]),
+    (0, [4, 4, 2]),
+    (0, [3, 4, 5, 6, 2]),
+]
+"""Pad, bos and end tokens are also things a policy can say; some prompts have several replies."""
+NAMES = ("policy_logprob", "reference_logprob", "kl", "entropy")
+
+
+def pack(*, prompts=PROMPTS, replies=REPLIES, pad=0, share=4):
+    return PromptReplies(prompts, replies, pad=pad, share=share)
+
+
+def measure(policy, reference, *, temperature=1.0, budget=8_192, **packing):
+    return reply_statistics(policy, reference, pack(**packing), SamplerSettings(temperature=temperature), budget=budget)
+
+
+def whole(packed):
+    """All replies in one part."""
+    (tokens,) = packed.parts(2**30)
+    return tokens
 
 
 @pytest.fixture(scope="module")
@@ -40,31 +79,69 @@ def near_policy(tokenizer, reference):
     return moved
 
 
+def with_forbidden(source, tokenizer, seed, forbidden):
+    """The same model with a bias of -inf for some tokens."""
+    model = tiny_llama(tokenizer, seed=seed)
+    model.lm_head = torch.nn.Linear(16, len(tokenizer), bias=True)
+    with torch.no_grad():
+        model.lm_head.weight.copy_(source.lm_head.weight)
+        model.lm_head.bias.zero_()
+        model.lm_head.bias[forbidden] = -torch.inf
+    return model
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.7, 2.0])
-@pytest.mark.parametrize("batch", [1, 3, 64])
-def test_every_sum_is_that_of_the_loop_over_tokens(policy, reference, temperature, batch):
-    tokens = join_tokens(PROMPTS, REPLIES, pad=0)
-    found = reply_statistics(policy, reference, tokens, temperature=temperature, batch=batch)
-    for row, (prompt, reply) in enumerate(zip(PROMPTS, REPLIES, strict=True)):
-        expected = measure_reply(policy, reference, prompt, reply, temperature)
-        assert float(found.policy_logprob[row]) == pytest.approx(expected.logprob, abs=1e-4)
-        assert float(found.reference_logprob[row]) == pytest.approx(expected.reference_logprob, abs=1e-4)
-        assert float(found.kl[row]) == pytest.approx(expected.kl, abs=1e-4)
-        assert float(found.entropy[row]) == pytest.approx(expected.entropy, abs=1e-4)
+@pytest.mark.parametrize("budget", [1, 25, 8_192])
+@pytest.mark.parametrize("share", [1, 4])
+def test_every_sum_is_that_of_the_loop_over_tokens(policy, reference, temperature, budget, share):
+    found = measure(policy, reference, temperature=temperature, budget=budget, share=share)
+    for row, (prompt, reply) in enumerate(REPLIES):
+        expected = measure_reply(policy, reference, PROMPTS[prompt], reply, temperature)
+        assert float(found.policy_logprob[row]) == pytest.approx(expected.logprob, abs=2e-5)
+        assert float(found.reference_logprob[row]) == pytest.approx(expected.reference_logprob, abs=2e-5)
+        assert float(found.kl[row]) == pytest.approx(expected.kl, abs=2e-5)
+        assert float(found.entropy[row]) == pytest.approx(expected.entropy, abs=2e-5)
 
 
 def test_temperature_changes_both_models(policy, reference):
-    tokens = join_tokens(PROMPTS, REPLIES, pad=0)
-    warm, cold = (reply_statistics(policy, reference, tokens, temperature=t) for t in (1.0, 0.5))
-    for name in ("policy_logprob", "reference_logprob", "kl", "entropy"):
+    warm, cold = (measure(policy, reference, temperature=t) for t in (1.0, 0.5))
+    for name in NAMES:
         assert (getattr(warm, name) - getattr(cold, name)).abs().min() > 1e-3
 
 
+@pytest.mark.parametrize("truncation", [{"top_p": 0.8}, {"top_k": 3}, {"top_k": 5, "top_p": 0.7, "temperature": 1.5}])
+def test_the_policy_is_truncated_and_the_reference_is_not(policy, reference, truncation):
+    """Else their KL would be infinite, or that of no policy that was sampled."""
+    temperature = truncation.get("temperature", 1.0)
+    cut = {name: value for name, value in truncation.items() if name != "temperature"}
+    found = reply_statistics(policy, reference, pack(), SamplerSettings(**truncation))
+    for row, (prompt, reply) in enumerate(REPLIES):
+        logprob = other = kl = entropy = 0.0
+        for step, token in enumerate(reply):
+            ids = [*PROMPTS[prompt], *reply[:step]]
+            p = truncated(next_logprobs(policy, ids, temperature), **cut)
+            q = next_logprobs(reference, ids, temperature)
+            kept = p > -np.inf
+            logprob, other = logprob + p[token], other + q[token]
+            kl += float((np.exp(p[kept]) * (p[kept] - q[kept])).sum())
+            entropy -= float((np.exp(p[kept]) * p[kept]).sum())
+        assert float(found.policy_logprob[row]) == pytest.approx(logprob, abs=2e-5)
+        assert float(found.reference_logprob[row]) == pytest.approx(other, abs=2e-5)
+        assert float(found.kl[row]) == pytest.approx(kl, abs=2e-5)
+        assert float(found.entropy[row]) == pytest.approx(entropy, abs=2e-5)
+    assert (found.policy_logprob == -torch.inf).any(), "some reply should be impossible for a truncated policy"
+
+
 def test_kl_to_itself_is_0_and_to_another_above_0(policy, reference, near_policy):
-    tokens = join_tokens(PROMPTS, REPLIES, pad=0)
-    assert reply_statistics(policy, policy, tokens, temperature=1.0).kl.tolist() == [0.0] * len(PROMPTS)
+    assert measure(policy, policy).kl.tolist() == [0.0] * len(REPLIES)
     for other in (policy, near_policy):
-        assert (reply_statistics(other, reference, tokens, temperature=1.0).kl > 0).all()
+        assert (measure(other, reference).kl > 0).all()
+
+
+def test_without_a_reference_there_is_no_kl(policy):
+    found = measure(policy, None)
+    assert found.kl.tolist() == [0.0] * len(REPLIES)
+    assert torch.equal(found.reference_logprob, found.policy_logprob)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -80,8 +157,8 @@ def test_mean_kl_over_replies_is_the_kl_of_whole_replies(near_policy, reference,
 
     config = SamplerConfig(max_tokens=max_tokens, temperature=temperature)
     replies = sample(near_policy, tokenizer, ["a b"], per_prompt=n_replies, config=config, seed=4, batch=n_replies)
-    tokens = join_tokens([prompt] * n_replies, [reply.token_ids for reply in replies], pad=0)
-    found = reply_statistics(near_policy, reference, tokens, temperature=temperature, batch=n_replies)
+    packed = pack(prompts=[prompt], replies=[(0, reply.token_ids) for reply in replies])
+    found = reply_statistics(near_policy, reference, packed, config.settings)
     exact = found.kl.numpy()
     k1 = (found.policy_logprob - found.reference_logprob).numpy()
     errors = {name: values.std(ddof=1) / math.sqrt(n_replies) for name, values in (("exact", exact), ("k1", k1))}
@@ -91,81 +168,161 @@ def test_mean_kl_over_replies_is_the_kl_of_whole_replies(near_policy, reference,
     assert true_kl > 10 * errors["exact"], "a KL of 0 would pass"
 
 
-def test_padding_and_order_change_nothing(policy, reference):
-    tokens = join_tokens(PROMPTS, REPLIES, pad=0)
-    plain = reply_statistics(policy, reference, tokens, temperature=1.0)
-    more = 9
-    wide = ReplyTokens(
-        torch.nn.functional.pad(tokens.ids, (0, more)),
-        torch.nn.functional.pad(tokens.mask, (0, more)),
-        torch.nn.functional.pad(tokens.is_reply, (0, more)),
-    )
-    order = torch.tensor([2, 0, 3, 1])
-    shuffled = ReplyTokens(wide.ids[order], wide.mask[order], wide.is_reply[order])
-    found = reply_statistics(policy, reference, shuffled, temperature=1.0, batch=2)
-    for name in ("policy_logprob", "reference_logprob", "kl", "entropy"):
-        assert getattr(found, name).tolist() == pytest.approx(getattr(plain, name)[order].tolist(), abs=1e-5)
+@pytest.mark.parametrize("share", [1, 4])
+def test_padding_and_order_change_nothing(policy, reference, share):
+    """Rows are widened by a long reply beside them, and filled with another token."""
+    plain = measure(policy, reference, share=share)
+    order = [2, 0, 3, 1, 7, 5, 6, 4]
+    long = (1, [3, 4] * 20)
+    shuffled = [REPLIES[row] for row in order]
+    for pad in (0, 2, 7):
+        found = measure(policy, reference, replies=[*shuffled, long], share=share, pad=pad, budget=2**20)
+        for name in NAMES:
+            expected = getattr(plain, name)[order].tolist()
+            assert getattr(found, name)[: len(order)].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("pad", ["<|eos|>", None])
+def test_without_a_pad_token_of_its_own_nothing_changes(policy, reference, tokenizer, pad):
+    """Padding is known by its mask: an end token is measured although padding looks like it."""
+    odd = letter_tokenizer(5, pad=pad)
+    assert odd.pad_token_id == {None: None, "<|eos|>": 2}[pad]
+    config = SamplerConfig(max_tokens=6)
+    prompts = ["a b", "c", "d e a b c d"]
+    drawn = HFPolicy(policy, odd).sample(prompts, per_prompt=12, config=config, seed=3)
+    usual = HFPolicy(policy, tokenizer).sample(prompts, per_prompt=12, config=config, seed=3)
+    # Only the pad token that a policy says in earnest shows in the text where nothing is padding.
+    assert [replace(reply, text="") for reply in drawn] == [replace(reply, text="") for reply in usual]
+    assert 0 < sum(reply.finished for reply in drawn) < len(drawn)
+    found = HFPolicy(policy, odd).measure(prompts, drawn, reference=HFPolicy(reference, odd), config=config)
+    for row, reply in enumerate(drawn):
+        assert reply.finished == (reply.token_ids[-1] == 2)
+        assert reply.finished or len(reply.token_ids) == config.max_tokens
+        expected = measure_reply(policy, reference, tokenizer(prompts[reply.prompt])["input_ids"], reply.token_ids, 1.0)
+        assert reply.logprob == pytest.approx(expected.logprob, abs=2e-5)
+        assert float(found.policy_logprob[row]) == pytest.approx(expected.logprob, abs=2e-5)
+        assert float(found.kl[row]) == pytest.approx(expected.kl, abs=2e-5)
+        assert float(found.entropy[row]) == pytest.approx(expected.entropy, abs=2e-5)
 
 
 def test_a_reply_the_reference_cannot_give_is_infinitely_far(policy, reference, tokenizer):
     """Not clamped; and a token that neither can say adds nothing."""
-    impossible = tiny_llama(tokenizer, seed=12)
-    own = tiny_llama(tokenizer, seed=11)
-    for model, source, forbidden in ((impossible, reference, [5, 7]), (own, policy, [7])):
-        model.lm_head = torch.nn.Linear(16, len(tokenizer), bias=True)
-        with torch.no_grad():
-            model.lm_head.weight.copy_(source.lm_head.weight)
-            model.lm_head.bias.zero_()
-            model.lm_head.bias[forbidden] = -torch.inf
-    tokens = join_tokens([[1, 3]] * 2, [[5, 2], [4, 2]], pad=0)
-    found = reply_statistics(own, impossible, tokens, temperature=1.0)
+    impossible = with_forbidden(reference, tokenizer, 12, [5, 7])
+    own = with_forbidden(policy, tokenizer, 11, [7])
+    two = {"prompts": [[1, 3]], "replies": [(0, [5, 2]), (0, [4, 2])]}
+    found = measure(own, impossible, **two)
     assert found.kl.tolist() == [math.inf] * 2
     assert found.reference_logprob[0] == -math.inf
     assert torch.isfinite(found.reference_logprob[1])
     assert torch.isfinite(found.policy_logprob).all()
     assert torch.isfinite(found.entropy).all()
-    backwards = reply_statistics(impossible, own, tokens, temperature=1.0)
+    backwards = measure(impossible, own, **two)
     assert torch.isfinite(backwards.kl).all()
     expected = measure_reply(impossible, own, [1, 3], [4, 2], 1.0)
     assert float(backwards.kl[1]) == pytest.approx(expected.kl, abs=1e-4)
     assert float(backwards.entropy[1]) == pytest.approx(expected.entropy, abs=1e-4)
 
 
+def test_gradients_are_finite_where_neither_model_can_say_a_token(policy, reference, tokenizer):
+    """0 x inf in a masked term is no number, and would reach every weight."""
+    own, other = with_forbidden(policy, tokenizer, 11, [7]), with_forbidden(reference, tokenizer, 12, [7])
+    tokens = whole(pack(prompts=[[1, 3]], replies=[(0, [4, 2])]))
+    statistics = token_statistics(own, other, tokens, SamplerSettings(top_p=0.9))
+    (statistics.kl.sum() + statistics.entropy.sum() + statistics.logprob.sum()).backward()
+    weights = [parameter for name, parameter in own.named_parameters() if name != "lm_head.bias"]
+    assert all(bool(torch.isfinite(weight.grad).all()) for weight in weights)
+    assert any(bool((weight.grad != 0).any()) for weight in weights)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_token_logprobs_stand_at_their_tokens(policy, temperature):
-    tokens = join_tokens(PROMPTS, REPLIES, pad=0)
-    found = token_logprobs(policy, tokens, temperature=temperature).detach()
-    assert (found[~tokens.is_reply] == 0).all()
-    for row, (prompt, reply) in enumerate(zip(PROMPTS, REPLIES, strict=True)):
-        for step in range(len(reply)):
-            before = measure_reply(policy, policy, prompt, reply[:step], temperature).logprob
-            after = measure_reply(policy, policy, prompt, reply[: step + 1], temperature).logprob
-            assert float(found[row, len(prompt) + step]) == pytest.approx(after - before, abs=1e-4)
+@pytest.mark.parametrize("share", [1, 4])
+def test_token_logprobs_stand_at_their_tokens(policy, temperature, share):
+    tokens = whole(pack(share=share))
+    found = token_logprobs(policy, tokens, SamplerSettings(temperature=temperature)).detach()
+    seen = set()
+    for value, reply, offset in zip(found, tokens.reply.tolist(), tokens.offset.tolist(), strict=True):
+        number = int(tokens.index[reply])
+        seen.add((number, offset))
+        prompt, ids = REPLIES[number]
+        expected = next_logprobs(policy, [*PROMPTS[prompt], *ids[:offset]], temperature)[ids[offset]]
+        assert float(value) == pytest.approx(expected, abs=1e-5)
+    assert seen == {(number, place) for number, (_, ids) in enumerate(REPLIES) for place in range(len(ids))}
 
 
-def test_gradient_of_token_logprobs_is_that_of_a_plain_forward_pass(tokenizer):
-    tokens = join_tokens(PROMPTS, REPLIES, pad=0)
+@pytest.mark.parametrize("share", [1, 4])
+def test_gradient_of_token_logprobs_is_that_of_a_plain_forward_pass(tokenizer, share):
     batched, plain = tiny_llama(tokenizer, seed=11), tiny_llama(tokenizer, seed=11)
-    token_logprobs(batched, tokens, temperature=0.7).sum().backward()
-    for prompt, reply in zip(PROMPTS, REPLIES, strict=True):
+    token_logprobs(batched, whole(pack(share=share)), SamplerSettings(temperature=0.7)).sum().backward()
+    for number, reply in REPLIES:
+        prompt = PROMPTS[number]
         logits = plain(input_ids=torch.tensor([prompt + reply]), use_cache=False).logits[0, len(prompt) - 1 : -1] / 0.7
         torch.log_softmax(logits, -1)[torch.arange(len(reply)), torch.tensor(reply)].sum().backward()
     for one, other in zip(batched.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, atol=1e-4, rtol=1e-3)
 
 
-def test_rows_keep_their_tokens_and_lose_spare_columns():
-    tokens = join_tokens(PROMPTS, REPLIES, pad=0)
-    part = tokens.rows(torch.tensor([3, 1]))
-    assert part.ids.tolist() == [[1, 6, 5, 1, 2], [1, 5, 2, 0, 0]]
-    assert part.mask.tolist() == [[1] * 5, [1, 1, 1, 0, 0]]
-    assert part.is_reply.tolist() == [[False, False, True, True, True], [False, False, True, False, False]]
+def test_gradient_of_the_exact_kl_is_that_of_the_sum_over_the_vocabulary(near_policy, reference):
+    tokens = whole(pack())
+    near_policy.zero_grad()
+    token_statistics(near_policy, reference, tokens, SamplerSettings()).kl.sum().backward()
+    found = near_policy.lm_head.weight.grad.clone()
+    near_policy.zero_grad()
+    for number, reply in REPLIES:
+        ids, start = torch.tensor([PROMPTS[number] + reply]), len(PROMPTS[number]) - 1
+        own = torch.log_softmax(near_policy(input_ids=ids).logits[0, start:-1], -1)
+        with torch.no_grad():
+            other = torch.log_softmax(reference(input_ids=ids).logits[0, start:-1], -1)
+        (own.exp() * (own - other)).sum().backward()
+    torch.testing.assert_close(found, near_policy.lm_head.weight.grad, atol=1e-5, rtol=1e-4)
+    near_policy.zero_grad()
 
 
-def test_by_length_names_each_row_once_shortest_first():
-    tokens = join_tokens(PROMPTS, REPLIES, pad=0)
-    rows = torch.cat(list(by_length(tokens, 3))).tolist()
-    lengths = [len(p) + len(r) for p, r in zip(PROMPTS, REPLIES, strict=True)]
-    assert sorted(rows) == [0, 1, 2, 3]
-    assert [lengths[row] for row in rows] == sorted(lengths)
-    assert np.diff([lengths[row] for row in rows]).min() >= 0
+def test_replies_without_tokens_are_not_measured(policy, tokenizer):
+    """A server's replies come as texts; tokenized again they need not be what was sampled."""
+    reply = Reply(0, 3, [], "a b", True, math.nan, math.nan)
+    with pytest.raises(DataError, match="reply 3 to prompt 0 comes without tokens"):
+        HFPolicy(policy, tokenizer).measure(["a"], [reply], reference=None, config=SamplerConfig())
+
+
+def test_models_with_other_words_have_no_kl(policy, reference, tokenizer):
+    config = SamplerConfig(max_tokens=2)
+    replies = HFPolicy(policy, tokenizer).sample(["a"], per_prompt=1, config=config, seed=0)
+    stranger = HFPolicy(reference, letter_tokenizer(6), name="stranger")
+    with pytest.raises(ConfigError, match="policy and stranger have different vocabularies"):
+        HFPolicy(policy, tokenizer).measure(["a"], replies, reference=stranger, config=config)
+
+
+def test_a_cap_that_hardly_shows_is_not_forgotten():
+    """Small logits are changed by less than a tolerance that allows for rounding; larger ones come later."""
+    model = tiny_model("gemma2", seed=0, sharpness=0.04)
+    assert np.abs(model(input_ids=torch.tensor([[1, 3, 5, 2]])).logits.detach().numpy()).max() < 0.7
+    output_head(model)
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(20)
+    ids = [9, 8, 7, 6]
+    found = reply_statistics(model, None, pack(prompts=[[5, 3]], replies=[(0, ids)]), SamplerSettings())
+    expected = plain_logprobs(model, [5, 3], ids)[range(4), ids].sum()
+    assert float(found.policy_logprob[0]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_scale_is_found_beside_a_token_that_is_ruled_out():
+    model = tiny_model("granite", seed=0)
+    weight = model.lm_head.weight
+    model.lm_head = torch.nn.Linear(32, 40, bias=True)
+    with torch.no_grad():
+        model.lm_head.weight.copy_(weight)
+        model.lm_head.bias.zero_()
+        model.lm_head.bias[4] = -torch.inf
+    ids = [9, 8, 7, 6]
+    found = reply_statistics(model, None, pack(prompts=[[5, 3]], replies=[(0, ids)]), SamplerSettings())
+    expected = plain_logprobs(model, [5, 3], ids)[range(4), ids].sum()
+    assert float(found.policy_logprob[0]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_dropout_does_not_hide_how_a_model_makes_its_logits():
+    model = tiny_model("gpt2", seed=0)
+    model.train()
+    head = output_head(model)
+    hidden = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(head(hidden), hidden @ model.lm_head.weight.T)
+    assert all(module.training for module in model.modules())

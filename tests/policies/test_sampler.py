@@ -15,12 +15,14 @@ from oracles.language_models import (
     tiny_llama,
 )
 from scipy.stats import chi2
+from transformers import GenerationConfig
 
 from overopt.assets.catalog import model_path
 from overopt.errors import ConfigError, DataError, NonFiniteError
-from overopt.policies.logprobs import join_tokens, reply_statistics
-from overopt.policies.models import encode_prompts, load_policy
-from overopt.policies.sampler import SamplerConfig, _inverse_cdf, left_padded, sample
+from overopt.policies import sampler as sampler_module
+from overopt.policies.models import HFPolicy, load_policy
+from overopt.policies.sampler import end_tokens, sample
+from overopt.protocols import SamplerConfig
 
 CHANCE = 1e-6
 """How often a correct sampler may fail a test of frequencies under another seed."""
@@ -45,9 +47,15 @@ def bytes_model():
     return tiny_llama(tokenizer, seed=3, sharpness=0.8), tokenizer
 
 
-def draw(model_and_tokenizer, prompts, *, per_prompt=1, seed=0, max_tokens=8, temperature=1.0, batch=512):
-    config = SamplerConfig(max_tokens=max_tokens, temperature=temperature)
-    return sample(*model_and_tokenizer, prompts, per_prompt=per_prompt, config=config, seed=seed, batch=batch)
+def draw(model_and_tokenizer, prompts, *, per_prompt=1, seed=0, batch=512, numbers=None, max_tokens=8, **settings):
+    config = SamplerConfig(max_tokens=max_tokens, **settings)
+    return sample(
+        *model_and_tokenizer, prompts, per_prompt=per_prompt, config=config, seed=seed, batch=batch, numbers=numbers
+    )
+
+
+def oracle_settings(settings):
+    return {"temperature": 1.0, "top_k": None, "top_p": 1.0, **settings}
 
 
 def chi_square_excess(counts: np.ndarray, probability: np.ndarray) -> float:
@@ -60,39 +68,53 @@ def chi_square_excess(counts: np.ndarray, probability: np.ndarray) -> float:
     return float(((counts - expected) ** 2 / expected).sum() / chi2.ppf(1 - CHANCE, len(counts) - 1))
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_first_tokens_come_as_often_as_the_model_says(letters, temperature):
+SETTINGS = [
+    {},
+    {"temperature": 0.7},
+    {"top_p": 0.8},
+    {"top_k": 9},
+    {"temperature": 1.5, "top_k": 12, "top_p": 0.9},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_first_tokens_come_as_often_as_the_model_says(letters, settings):
     model, tokenizer = letters
     n_replies = 8_000
-    replies = draw(letters, ["a b c"], per_prompt=n_replies, max_tokens=1, temperature=temperature, batch=n_replies)
+    replies = draw(letters, ["a b c"], per_prompt=n_replies, max_tokens=1, batch=n_replies, **settings)
     counts = np.bincount([reply.token_ids[0] for reply in replies], minlength=len(tokenizer))
     ids = tokenizer("a b c")["input_ids"]
-    assert chi_square_excess(counts, np.exp(next_logprobs(model, ids, temperature))) < 1
-    other = 0.7 if temperature == 1.0 else 1.0
-    assert chi_square_excess(counts, np.exp(next_logprobs(model, ids, other))) > 1, "the test cannot tell them apart"
+    probability = np.exp(next_logprobs(model, ids, **oracle_settings(settings)))
+    assert counts[probability == 0].sum() == 0
+    assert chi_square_excess(counts, probability) < 1
+    for other in SETTINGS:
+        if other != settings:
+            unlike = np.exp(next_logprobs(model, ids, **oracle_settings(other)))
+            assert counts[unlike == 0].sum() > 0 or chi_square_excess(counts, unlike) > 1, "cannot be told apart"
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_whole_replies_come_as_often_as_enumeration_says(few_letters, temperature):
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.7}, {"top_p": 0.95}, {"top_k": 4, "temperature": 1.3}])
+def test_whole_replies_come_as_often_as_enumeration_says(few_letters, settings):
     """Through the cache, the dropping of finished rows, and left padding: the other prompt is longer."""
     model, tokenizer = few_letters
     prompts, n_replies = ["a b c d e a b", "c"], 6_000
-    replies = draw(
-        few_letters, prompts, per_prompt=n_replies, max_tokens=3, temperature=temperature, batch=2 * n_replies
-    )
+    replies = draw(few_letters, prompts, per_prompt=n_replies, max_tokens=3, batch=2 * n_replies, **settings)
     for number, prompt in enumerate(prompts):
         counted = Counter(tuple(reply.token_ids) for reply in replies if reply.prompt == number)
         ids = tokenizer(prompt)["input_ids"]
-        expected = dict(every_reply(model, ids, eos=2, max_tokens=3, temperature=temperature))
+        expected = dict(every_reply(model, ids, eos=2, max_tokens=3, **oracle_settings(settings)))
         assert set(counted) <= set(expected)
         counts = np.array([counted[reply] for reply in expected])
         assert counts.sum() == n_replies
         assert chi_square_excess(counts, np.exp(list(expected.values()))) < 1
+        for reply in replies[:: n_replies // 40]:
+            if reply.prompt == number:
+                assert reply.logprob == pytest.approx(expected[tuple(reply.token_ids)], abs=1e-4)
 
 
 def test_batch_size_does_not_change_a_reply(letters):
-    whole = draw(letters, PROMPTS, per_prompt=12, seed=5)
-    for batch in (1, 7, 13):
+    whole = draw(letters, PROMPTS, per_prompt=12, seed=5, batch=512)
+    for batch in (1, 7, 13, None):
         parts = draw(letters, PROMPTS, per_prompt=12, seed=5, batch=batch)
         assert [r.token_ids for r in parts] == [r.token_ids for r in whole]
         assert [r.logprob for r in parts] == pytest.approx([r.logprob for r in whole], abs=1e-4)
@@ -105,7 +127,7 @@ def test_replies_are_sorted_and_numbered(letters):
 
 
 def test_more_replies_a_prompt_keep_the_earlier_ones(letters):
-    few, many = (draw(letters, PROMPTS, per_prompt=n, seed=5) for n in (3, 6))
+    few, many = (draw(letters, PROMPTS, per_prompt=n, seed=5, batch=batch) for n, batch in ((3, 512), (6, 7)))
     assert [r.token_ids for r in many if r.sample < 3] == [r.token_ids for r in few]
 
 
@@ -126,35 +148,51 @@ def test_the_global_random_state_is_left_alone(letters):
 
 
 def test_left_padding_changes_nothing(letters):
-    """A prompt's number chooses its random numbers, so the prompt drawn alone keeps its place among copies of it."""
+    """A prompt drawn alone, under the number that it has among others, gets the replies that it gets among them."""
     together = draw(letters, PROMPTS, per_prompt=8, seed=3)
     for number, prompt in enumerate(PROMPTS):
-        alone = draw(letters, [prompt] * len(PROMPTS), per_prompt=8, seed=3)
-        for one, other in zip(together, alone, strict=True):
-            if one.prompt == number:
-                assert one.token_ids == other.token_ids
-                assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+        alone = draw(letters, [prompt], per_prompt=8, seed=3, numbers=[number])
+        among = [reply for reply in together if reply.prompt == number]
+        assert [r.token_ids for r in alone] == [r.token_ids for r in among]
+        assert [r.logprob for r in alone] == pytest.approx([r.logprob for r in among], abs=1e-4)
 
 
-def test_left_padded_ends_together():
-    ids, mask = left_padded([[5, 6, 7], [8]], 0)
-    assert ids.tolist() == [[5, 6, 7], [0, 0, 8]]
-    assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
+def test_prompts_have_streams_of_their_own(letters):
+    """The same prompt twice is answered twice."""
+    replies = draw(letters, ["a b", "a b"], per_prompt=20)
+    assert [r.token_ids for r in replies[:20]] != [r.token_ids for r in replies[20:]]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_logprob_and_entropy_are_those_of_a_plain_forward_pass(letters, temperature):
     model, tokenizer = letters
     replies = draw(letters, PROMPTS, per_prompt=5, temperature=temperature, max_tokens=6)
+    config = SamplerConfig(max_tokens=6, temperature=temperature)
+    again = HFPolicy(model, tokenizer).measure(PROMPTS, replies, reference=None, config=config)
+    assert again.policy_logprob.tolist() == pytest.approx([r.logprob for r in replies], abs=2e-5)
+    assert again.entropy.tolist() == pytest.approx([r.entropy for r in replies], abs=2e-5)
     prompt_ids = tokenizer(PROMPTS)["input_ids"]
-    tokens = join_tokens([prompt_ids[r.prompt] for r in replies], [r.token_ids for r in replies], pad=0)
-    again = reply_statistics(model, model, tokens, temperature=temperature)
-    assert again.policy_logprob.tolist() == pytest.approx([r.logprob for r in replies], abs=1e-4)
-    assert again.entropy.tolist() == pytest.approx([r.entropy for r in replies], abs=1e-4)
     for reply in replies:
         expected = measure_reply(model, model, prompt_ids[reply.prompt], reply.token_ids, temperature)
-        assert reply.logprob == pytest.approx(expected.logprob, abs=1e-4)
-        assert reply.entropy == pytest.approx(expected.entropy, abs=1e-4)
+        assert reply.logprob == pytest.approx(expected.logprob, abs=2e-5)
+        assert reply.entropy == pytest.approx(expected.entropy, abs=2e-5)
+
+
+@pytest.mark.parametrize("settings", SETTINGS[2:])
+def test_truncated_replies_are_measured_as_they_were_drawn(letters, settings):
+    model, tokenizer = letters
+    config = SamplerConfig(max_tokens=6, **settings)
+    replies = draw(letters, PROMPTS, per_prompt=20, max_tokens=6, **settings)
+    again = HFPolicy(model, tokenizer).measure(PROMPTS, replies, reference=None, config=config)
+    assert again.policy_logprob.tolist() == pytest.approx([r.logprob for r in replies], abs=5e-5)
+    assert again.entropy.tolist() == pytest.approx([r.entropy for r in replies], abs=5e-5)
+    for reply in replies[::13]:
+        ids = tokenizer(PROMPTS[reply.prompt])["input_ids"]
+        expected = 0.0
+        for token in reply.token_ids:
+            expected += next_logprobs(model, ids, **oracle_settings(settings))[token]
+            ids = [*ids, token]
+        assert reply.logprob == pytest.approx(expected, abs=5e-5)
 
 
 def test_a_reply_ends_at_the_first_end_token(few_letters):
@@ -167,6 +205,74 @@ def test_a_reply_ends_at_the_first_end_token(few_letters):
         assert reply.finished or len(reply.token_ids) == 5
     assert 0 < sum(reply.finished for reply in replies) < len(replies)
     assert any(reply.finished and len(reply.token_ids) == 5 for reply in replies)
+
+
+def test_a_reply_of_its_end_alone_is_empty(few_letters):
+    """One token, finished, no text."""
+    replies = draw(few_letters, ["a b"], per_prompt=300, max_tokens=1)
+    empty = [reply for reply in replies if reply.token_ids == [2]]
+    assert 0 < len(empty) < 300
+    assert {(reply.text, reply.finished) for reply in empty} == {("", True)}
+    model, tokenizer = few_letters
+    expected = next_logprobs(model, tokenizer("a b")["input_ids"])
+    assert empty[0].logprob == pytest.approx(expected[2], abs=1e-5)
+    assert not any(reply.finished for reply in replies if reply.token_ids != [2])
+
+
+def test_stop_tokens_end_a_reply_and_leave_no_trace_in_its_text(few_letters):
+    plain = draw(few_letters, ["a b", "c"], per_prompt=200, max_tokens=6)
+    stopped = draw(few_letters, ["a b", "c"], per_prompt=200, max_tokens=6, stop=("d", "e"))
+    ends = {2, 6, 7}
+    for one, other in zip(plain, stopped, strict=True):
+        first = next((place for place, token in enumerate(one.token_ids) if token in ends), None)
+        cut = one.token_ids if first is None else one.token_ids[: first + 1]
+        assert other.token_ids == cut
+        assert other.finished == (first is not None)
+        assert not set(other.text) & {"d", "e"}
+    assert {reply.token_ids[-1] for reply in stopped if reply.finished} == ends
+
+
+def test_all_end_tokens_of_a_model_end_a_reply(few_letters):
+    """Chat models name several in their generation settings, some of which no role of the tokenizer has."""
+    model, tokenizer = few_letters
+    several = tiny_llama(tokenizer, seed=2)
+    several.generation_config = GenerationConfig(eos_token_id=[2, 6])
+    assert end_tokens(several, tokenizer) == (2, 6)
+    assert end_tokens(several, tokenizer, ("c",)) == (2, 6, 5)
+    plain, ended = (draw((m, tokenizer), ["a b"], per_prompt=200, max_tokens=5) for m in (model, several))
+    for one, other in zip(plain, ended, strict=True):
+        places = [place for place, token in enumerate(one.token_ids) if token in (2, 6)]
+        assert other.token_ids == one.token_ids[: places[0] + 1 if places else None]
+        assert "d" not in other.text
+    assert any(reply.token_ids[-1] == 6 for reply in ended)
+
+
+def test_a_tokenizer_without_an_end_needs_a_stop_token():
+    tokenizer = letter_tokenizer.__wrapped__(5)
+    tokenizer.eos_token = None
+    endless = tiny_llama(tokenizer, seed=2)
+    endless.generation_config.eos_token_id = None
+    with pytest.raises(ConfigError, match="neither the model nor its tokenizer has an end token; name one"):
+        draw((endless, tokenizer), ["a b"])
+    stopped = draw((endless, tokenizer), ["a b"], per_prompt=100, max_tokens=5, stop=("c",))
+    assert {reply.finished for reply in stopped} == {True, False}
+    assert all(reply.finished == (reply.token_ids[-1] == 5) for reply in stopped)
+
+
+@pytest.mark.parametrize(("stop", "why"), [("a b", "2 tokens"), ("", "0 tokens"), ("zebra", "no token of this")])
+def test_a_stop_that_is_not_one_token_is_refused(few_letters, stop, why):
+    with pytest.raises(ConfigError, match=rf"sampler\.stop: {stop!r} is .*{why}"):
+        draw(few_letters, ["a"], stop=(stop,))
+
+
+def test_a_stop_token_may_be_named_as_text_or_as_the_vocabulary_writes_it(bytes_model):
+    model, tokenizer = bytes_model
+    newline = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    assert len(newline) == 1
+    written = tokenizer.convert_ids_to_tokens(newline)[0]
+    assert written != "\n"
+    for stop in ("\n", written):
+        assert end_tokens(model, tokenizer, (stop,)) == (tokenizer.eos_token_id, newline[0])
 
 
 def test_text_is_the_tokens_without_special_ones(bytes_model):
@@ -199,18 +305,9 @@ def test_tokens_of_probability_0_are_never_drawn(letters):
         assert reply.entropy == pytest.approx(expected.entropy, abs=1e-4)
 
 
-def test_extreme_uniform_numbers_choose_possible_tokens():
-    probability = torch.tensor([[0.0, 0.3, 0.0, 0.7, 0.0]])
-    uniforms = {0.0: 1, 0.29999: 1, 0.30001: 3, 1 - 2**-53: 3, 1 - 2**-25: 3}
-    for uniform, token in uniforms.items():
-        assert _inverse_cdf(probability, torch.tensor([uniform], dtype=torch.float64)).tolist() == [token]
-    rounded_down = torch.full((1, 10), 0.0999, dtype=torch.float32)
-    assert _inverse_cdf(rounded_down, torch.tensor([1 - 2**-53], dtype=torch.float64)).tolist() == [9]
-
-
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_temperature_that_is_no_temperature_is_refused(temperature):
-    with pytest.raises(ConfigError, match=r"sampler\.temperature must be above 0"):
+    with pytest.raises(ConfigError, match="temperature must be above 0"):
         SamplerConfig(temperature=temperature)
 
 
@@ -256,24 +353,6 @@ def test_a_shipped_model_loads_and_ends_its_replies():
     assert len({reply.text for reply in replies}) > 50
 
 
-def test_a_tokenizer_that_pads_with_the_end_token_is_refused(tmp_path, letters):
-    model, _ = letters
-    model.save_pretrained(tmp_path)
-    tokenizer = letter_tokenizer.__wrapped__(37)
-    tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="one token for padding and for the end"):
-        load_policy(tmp_path)
-
-
-def test_a_prompt_that_spells_the_end_token_does_not_end(letters):
-    """Encoded as the special token it would put a real end into the middle of a prompt."""
-    _, tokenizer = load_policy(model_path(8))
-    ids = encode_prompts(tokenizer, ["a<|eos|>b"])[0]
-    assert tokenizer.eos_token_id not in ids
-    assert tokenizer.decode(ids, skip_special_tokens=True) == "a<|eos|>b"
-
-
 def test_an_empty_prompt_is_refused(letters):
     with pytest.raises(DataError, match="prompt 1 is empty"):
         draw(letters, [PROMPTS[0], ""])
@@ -284,3 +363,44 @@ def test_a_reply_longer_than_the_context_is_not_blamed_on_the_prompt():
     config = SamplerConfig(max_tokens=model.config.max_position_embeddings)
     with pytest.raises(ConfigError, match=r"sampler\.max_tokens"):
         sample(model, tokenizer, ["hi\n"], per_prompt=1, config=config, seed=0)
+
+
+def test_a_large_pool_is_drawn_with_the_random_numbers_of_few_prompts(letters, monkeypatch):
+    """A generator each prompt, opened when its turn comes and as often as batches need it."""
+    opened = []
+    stream = sampler_module.stream
+    monkeypatch.setattr(sampler_module, "stream", lambda *names: opened.append(names[-1]) or stream(*names))
+    draw(letters, PROMPTS, per_prompt=6, batch=4)
+    assert sorted(opened) == [0, 1, 2, 3]
+
+
+def test_long_prompts_and_large_vocabularies_make_small_batches(letters):
+    model, _ = letters
+    afford = sampler_module._affordable_batch
+    assert afford(model, 40, 20, 1) == sampler_module.BATCH
+    per_token = 2 * 4 * 2 * 16
+    length = 2**30 // per_token // 100
+    assert afford(model, length, 20, 1) == pytest.approx(100, rel=0.05)
+    assert afford(model, length, 20, 4) == pytest.approx(400, rel=0.05), "four replies share the keys of a prompt"
+
+
+def test_progress_counts_replies(letters):
+    told = []
+    config = SamplerConfig(max_tokens=2)
+    sample(
+        *letters, PROMPTS, per_prompt=3, config=config, seed=0, batch=5,
+        progress=lambda done, whole, what: told.append((done, whole, what)),
+    )  # fmt: skip
+    assert told == [(5, 12, "replies"), (10, 12, "replies"), (12, 12, "replies")]
+
+
+def test_no_prompts_have_no_replies(letters):
+    assert draw(letters, []) == []
+
+
+def test_a_policy_says_what_it_is(letters):
+    described = HFPolicy(*letters, name="tiny").describe()
+    assert described["policy"] == "tiny"
+    assert described["dtype"] == "float32"
+    assert described["architecture"] == "LlamaForCausalLM"
+    assert described["parameters"] == letters[0].num_parameters()

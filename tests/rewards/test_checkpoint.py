@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from oracles.language_models import SENTENCES, byte_tokenizer
-from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 from overopt.errors import ConfigError, DataError, NonFiniteError, ShapeError
-from overopt.rewards.checkpoint import RewardModel, encode_texts, right_padded
+from overopt.hf.encoding import encode_scored, right_padded
+from overopt.rewards.checkpoint import RewardModel
 
 CONTEXT = 160
 PROMPTS = ["Hello?\n", "Hello?\n", f"{SENTENCES[0]}\n{SENTENCES[1]}\n", "é\n", "What a day\n", "Hello?\n"]
@@ -80,25 +81,42 @@ def test_the_score_depends_on_the_prompt_and_on_the_reply(proxy):
     assert abs(scores[0] - scores[2]) > 1000 * ROUNDING
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5, 256])
-def test_batch_size_and_order_do_not_move_a_score(proxy, batch):
+@pytest.mark.parametrize("tokens", [1, 60, 100, 250, 8192])
+def test_batch_size_and_order_do_not_move_a_score(proxy, tokens):
     """Neither do the longer texts of a batch: they set how much padding the others get."""
     alone = [float(proxy.score([p], [r])[0]) for p, r in zip(PROMPTS, REPLIES, strict=True)]
     order = [3, 0, 5, 2, 1, 4]
-    found = proxy.score([PROMPTS[i] for i in order], [REPLIES[i] for i in order], batch=batch)
+    batched = RewardModel(proxy.model, proxy.tokenizer, batch_tokens=tokens)
+    found = batched.score([PROMPTS[i] for i in order], [REPLIES[i] for i in order])
     assert found.tolist() == pytest.approx([alone[i] for i in order], abs=ROUNDING)
 
 
 def test_padding_and_its_amount_do_not_move_a_score(proxy):
-    ids = encode_texts(proxy.tokenizer, PROMPTS, REPLIES)
-    longest = [5] * CONTEXT
-    for tokens in ids:
-        padded, alone = proxy._forward([tokens, longest])[0], proxy._forward([tokens])[0]
+    """Each text beside one that fills the context."""
+    longest = "~" * (CONTEXT - 3)
+    for prompt, reply in zip(PROMPTS, REPLIES, strict=True):
+        padded, alone = proxy.score([prompt, "~"], [reply, longest])[0], proxy.score([prompt], [reply])[0]
         assert padded == pytest.approx(alone, abs=ROUNDING)
 
 
+def test_batches_hold_the_tokens_they_may_and_no_more(proxy):
+    """Padding included; a text that is longer than a batch is one by itself."""
+    model = RewardModel(proxy.model, proxy.tokenizer, batch_tokens=40)
+    seen = []
+    hook = model.model.register_forward_pre_hook(
+        lambda _, args, inputs: seen.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
+    )
+    model.score(["~"] * 9, ["~" * n for n in (1, 2, 3, 4, 5, 7, 17, 18, 60)])
+    hook.remove()
+    # 3 more tokens each: bos, the prompt and eos. Longest first.
+    assert seen == [(1, 63), (1, 21), (2, 20), (5, 8)][:2] + seen[2:]
+    assert sum(rows for rows, _ in seen) == 9
+    assert all(rows * length <= 40 for rows, length in seen[1:])
+    assert len(seen) == 4
+
+
 def test_texts_end_with_the_end_token_and_nothing_is_cut(proxy):
-    ids = encode_texts(proxy.tokenizer, PROMPTS, REPLIES)
+    ids = encode_scored(proxy.tokenizer, PROMPTS, REPLIES)
     for tokens, prompt, reply in zip(ids, PROMPTS, REPLIES, strict=True):
         assert tokens[0] == 1
         assert tokens[-1] == 2
@@ -113,7 +131,7 @@ def test_right_padded_starts_together():
 
 
 def test_equal_texts_get_one_score(proxy):
-    scores = proxy.score(PROMPTS, REPLIES, batch=2)
+    scores = RewardModel(proxy.model, proxy.tokenizer, batch_tokens=64).score(PROMPTS, REPLIES)
     assert scores[0] == scores[5]
     seen = []
     proxy.score(PROMPTS * 3, REPLIES * 3, progress=lambda done, total, unit: seen.append((done, total, unit)))
@@ -168,27 +186,34 @@ def test_more_than_one_output_is_refused():
         RewardModel(classifier(outputs=2), byte_tokenizer(), name="toy")
 
 
-@pytest.mark.parametrize("pad", [None, "<|eos|>"])
-def test_padding_that_looks_like_the_end_is_refused(pad, folder):
-    from transformers import AutoTokenizer
-
+@pytest.mark.parametrize("spelled", [None, "<|eos|>", "<|bos|>", "~"])
+@pytest.mark.parametrize("configured", [None, 0, 2, 9])
+def test_any_pad_token_will_do(spelled, configured, folder):
+    """Hugging Face's model finds the last token by its config's pad id: pad = eos once moved the score off the end."""
+    expected = scores_by_hand(folder, PROMPTS, REPLIES)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.pad_token = pad
-    with pytest.raises(ConfigError, match="needs a pad token that is not its end token"):
-        RewardModel(classifier(), tokenizer)
+    tokenizer.pad_token = spelled
+    tokenizer.padding_side = "left"
+    model = classifier(pad=configured)
+    found = RewardModel(model, tokenizer).score(PROMPTS, REPLIES)
+    assert found.tolist() == pytest.approx(expected, abs=ROUNDING)
+    assert model.config.pad_token_id == configured
 
 
-@pytest.mark.parametrize("pad", [None, 2, 9])
-def test_a_checkpoint_that_names_another_pad_token_is_refused_or_scored_alike(pad):
-    """Hugging Face's model finds the last token by its own config's pad id, and then reads scores at padding."""
-    expected = RewardModel(classifier(), byte_tokenizer()).score(PROMPTS, REPLIES)
-    model = classifier()
-    model.config.pad_token_id = pad
-    try:
-        proxy = RewardModel(model, byte_tokenizer())
-    except ConfigError:
-        return
-    assert proxy.score(PROMPTS, REPLIES).tolist() == pytest.approx(expected.tolist(), abs=ROUNDING)
+def test_texts_that_use_every_token_can_be_padded(folder, proxy):
+    """No token is left that no text contains; padding then repeats one that ends no text."""
+    every = "".join(map(chr, range(32, 127)))
+    prompts, replies = ["Hello?\n", "~"], ["Hi.", every]
+    small = classifier()
+    used = {token for tokens in encode_scored(proxy.tokenizer, prompts, replies) for token in tokens}
+    model = RewardModel(small, proxy.tokenizer)
+    from overopt.rewards.checkpoint import _absent_token
+
+    assert _absent_token([[1, 5, 2], [1, 6, 2]], 4, preferred=0) == 0
+    assert _absent_token([[0, 1, 2], [0, 3, 2]], 4, preferred=None) in {0, 1, 3}
+    assert _absent_token([[0, 1, 2], [0, 3, 2]], 4, preferred=2) in {0, 1, 3}
+    assert len(used) > 90
+    assert model.score(prompts, replies).tolist() == pytest.approx(scores_by_hand(folder, prompts, replies), abs=2e-4)
 
 
 def test_damaged_weights_are_reported():

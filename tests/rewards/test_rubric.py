@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overopt.errors import ShapeError
+from overopt.errors import DataError, ShapeError
 from overopt.rewards.rubric import FUNCTION_WORDS, PARTS, GoldRubric, words_of
 
 RANGES = {
@@ -135,6 +135,31 @@ def test_order_and_batch_change_nothing():
     assert [float(RUBRIC.score([p], [r])[0]) for p, r in zip(prompts, replies, strict=True)] == scores.tolist()
     assert (GoldRubric().score(prompts, replies) == scores).all()
     assert len(set(scores.tolist())) > 60
+
+
+def test_a_conversation_is_scored_by_the_last_turn_of_its_user():
+    turns = [
+        {"role": "user", "content": "Do you stand under green boats?"},
+        {"role": "assistant", "content": "No."},
+        {"role": "user", "content": PROMPT},
+    ]
+    plain, talked, earlier = (float(RUBRIC.score([prompt], [BASE])[0]) for prompt in (PROMPT, turns, turns[:2]))
+    assert plain == talked
+    assert earlier > plain
+    assert RUBRIC.score([turns, PROMPT, turns[:2]], [BASE] * 3).tolist() == [talked, plain, earlier]
+    with pytest.raises(DataError, match="without a turn of its user"):
+        RUBRIC.score([[{"role": "system", "content": "Be brief."}]], [BASE])
+
+
+def test_progress_ends_at_all_texts():
+    seen = []
+    RUBRIC.score([PROMPT] * 12_345, [BASE] * 12_345, progress=lambda *report: seen.append(report))
+    assert seen == [(5_000, 12_345, "texts"), (10_000, 12_345, "texts"), (12_345, 12_345, "texts")]
+
+
+def test_a_completion_that_is_no_text_is_refused():
+    with pytest.raises(DataError, match="completion 1 is not a text but None"):
+        RUBRIC.score([PROMPT, PROMPT], [BASE, None])
 
 
 def test_no_replies_have_no_scores():

@@ -179,7 +179,7 @@ def test_no_conversation_of_the_evaluation_is_trained_on(smoke):
 
 def test_samples_carry_the_settings_they_were_drawn_with(smoke):
     settings = settings_of(smoke / "tables/pool.parquet", "samples")
-    assert settings["sampler"] == {"max_tokens": 32, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    assert settings["sampler"] == {"max_tokens": 32, "temperature": 1.0, "top_k": None, "top_p": 1.0, "stop": []}
     assert {"policy", "policy_files", "engine", "dtype", "seed"} <= set(settings)
 
 

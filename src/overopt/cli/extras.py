@@ -4,7 +4,16 @@ from importlib.util import find_spec
 
 from overopt.errors import MissingExtraError
 
-MODELS = ("torch", "transformers", "tokenizers", "safetensors", "chitchat_dataset", "vaderSentiment")
+MODELS = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "tokenizers",
+    "safetensors",
+    "chitchat_dataset",
+    "vaderSentiment",
+)
 
 
 def require_models(what: str) -> None:

@@ -71,11 +71,11 @@ def rl_ladder(
 
 
 def _shown(reply: dict[str, Any], proxy: float, gold_map: Recalibration) -> dict[str, Any]:
-    """A reply with its scores in units of gold's sd on the base policy; the parts stay in the rubric's own units."""
+    """A reply with its scores in units of gold's sd on the base policy; the parts in the rubric's own."""
     return {
         "completion": reply["completion"],
         "finished": reply["finished"],
         "proxy": proxy,
         "gold": float(gold_map.apply([reply["gold"]])[0]),
-        "parts": {part: reply[column] for part, column in GOLD_PARTS.items()},
+        "parts": {part: reply[column] for part, column in GOLD_PARTS.items() if column in reply},
     }

@@ -14,13 +14,12 @@ from overopt.measure.plain import plain
 from overopt.measure.pools import Pool, as_matrices
 from overopt.measure.reward_models import proxy_recalibration, proxy_record
 from overopt.measure.rl import rl_record
+from overopt.measure.rl_run import RL_RUN, SCHEMA, measure_rl_run
 from overopt.records.tables import GOLD_PARTS, check_tables, read_table, settings_of
 from overopt.stats.bon import tie_rate
 from overopt.stats.calibration import Recalibration, recalibrate_gold
 from overopt.stats.estimate import Estimate, FloatArray, mean_over_units
 from overopt.stats.trends import log_trend
-
-SCHEMA = "overopt.study/1"
 
 
 def measure_study(folder: Path) -> dict[str, Any]:
@@ -36,6 +35,8 @@ def measure_study(folder: Path) -> dict[str, Any]:
     header = read_header(folder)
     tables = folder / "tables"
     check_tables(tables)
+    if header["study"] == RL_RUN:
+        return measure_rl_run(header, tables)
     pool_table = read_table(tables / "pool.parquet", "samples")
     preferences = read_table(tables / "preferences.parquet", "preferences")
     labelling = settings_of(tables / "preferences.parquet", "preferences")

@@ -1,64 +1,45 @@
-"""Clipped policy gradient against a proxy, with every measurement apart from the objective.
+"""Reinforcement learning of a policy against a scorer: one loop, and algorithms that differ in advantages and losses.
 
-A step: sample groups of replies, score them, subtract from each reward the mean of the others of its group
-(leave-one-out), and take clipped-ratio steps (Schulman et al. 2017, arXiv:1707.06347, without a value head). There is
-no KL penalty, as in Gao et al. 2022 save their section 3.6. Axes: B replies, T positions.
+A step: sample groups of replies, score and shape them, measure log-probabilities, exact KL and entropy, turn rewards
+into advantages, take clipped-ratio steps (Schulman et al. 2017, 1707.06347). What is measured does not depend on what
+is penalised. Every random number of a step comes from the seed and the step's number, so a run that is resumed from a
+checkpoint goes on as if it had not stopped. Axes: B replies, K reply tokens, T reply tokens padded on the right.
 """
 
-import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from overopt.errors import ConfigError, NonFiniteError
-from overopt.policies.logprobs import ReplyTokens, by_length, join_tokens, token_logprobs
-from overopt.policies.models import encode_prompts
-from overopt.policies.sampler import Reply, SamplerConfig, sample
-from overopt.protocols import Scorer
-from overopt.seeding import stream, stream_seed
+from overopt.optimize.advantages import (
+    at_last_token,
+    batch_normalised,
+    generalised,
+    group_normalised,
+    leave_one_out,
+)
+from overopt.optimize.checkpoints import Checkpoints, Found, State, fingerprint
+from overopt.optimize.losses import clipped_surrogate, kl_penalty, value_loss
+from overopt.optimize.processes import Processes
+from overopt.optimize.rollout import Draws, Engine, Rollout, check_shaping, complete, draw
+from overopt.optimize.settings import PolicyGradientConfig
+from overopt.optimize.steps import numbers_of, products
+from overopt.optimize.trainable import Critic, trainable_copy
+from overopt.policies.logprobs import hidden_states, token_logprobs, token_statistics
+from overopt.policies.models import HFPolicy
+from overopt.protocols import Progress, Prompt, SamplerConfig, Scorer, prompt_text
+from overopt.rewards.shaping import Shaper
+from overopt.seeding import stream
 from overopt.stats.estimate import FloatArray
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyGradientConfig:
-    """How hard the policy is pushed."""
-
-    steps: int
-    """Batches of replies."""
-    prompts_per_step: int = 64
-    group: int = 4
-    """Replies to each prompt of a step, at least 2: the others are each one's baseline."""
-    minibatches: int = 2
-    """Optimiser steps made from one batch of replies."""
-    learning_rate: float = 3e-4
-    """AdamW, after a linear warm-up of ``warm_up`` steps."""
-    warm_up: int = 5
-    clip: float = 0.2
-    """Probability ratios beyond 1 +- clip get no gradient (Gao et al. 2022, table 1)."""
-    max_gradient: float = 1.0
-    """Gradients are scaled down to this norm."""
-    measure_every: int = 4
-    """Steps between measurements on held-out prompts; step 0 and the last are always measured."""
-
-    def __post_init__(self) -> None:
-        if self.group < 2:
-            raise ConfigError(f"rl.group must be at least 2; got {self.group}")
-        for name in ("steps", "prompts_per_step", "minibatches", "measure_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"rl.{name} must be at least 1; got {getattr(self, name)}")
-        if self.minibatches > self.prompts_per_step * self.group:
-            raise ConfigError(
-                f"rl.minibatches is {self.minibatches}, more than the "
-                f"{self.prompts_per_step * self.group} replies of a step"
-            )
-        if self.warm_up < 0:
-            raise ConfigError(f"rl.warm_up must be 0 or more; got {self.warm_up}")
-        for name in ("learning_rate", "clip", "max_gradient"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"rl.{name} must be above 0 and finite; got {getattr(self, name)}")
+LOGPROB_ERROR = 1e-6
+"""Nats; of a token's log-probability in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,170 +48,396 @@ class StepLog:
 
     step: int
     reward: float
-    """Mean raw proxy score of the batch, in the proxy's log-odds."""
+    """Mean raw score of the batch."""
+    shaped: float
+    """Mean of what was optimised."""
+    kl: float
+    """Exact KL of whole replies to the reference, nats, before the step."""
+    k3: float
+    """The same by Schulman's k3, summed over tokens."""
+    entropy: float
+    """Of whole replies, nats."""
+    length: float
+    """Tokens a reply."""
+    truncated: float
+    """Share of replies that did not end."""
+    kl_coef: float
     clip_fraction: float
-    """Share of tokens whose ratio left 1 +- clip, mean over the step's minibatches."""
+    """Share of tokens whose ratio had gone too far to get a gradient, mean over the step's passes."""
     gradient_norm: float
-    """Before clipping, mean over the step's minibatches."""
+    """Before clipping, mean over the optimiser's steps."""
+    value_error: float
+    """Root mean squared error of the critic before the step, over tokens; ``nan`` without one."""
 
 
-def leave_one_out_advantage(reward: FloatArray, group: int) -> FloatArray:
-    """Each reward minus the mean of the other ``group`` - 1 of its group; groups lie one after another in (B,).
+@dataclass(frozen=True, slots=True)
+class Optimized:
+    """What a run leaves behind."""
 
-    >>> leave_one_out_advantage(np.array([1.0, 2.0, 6.0]), 3)
-    array([-3. , -1.5,  4.5])
-    """
-    grouped = reward.reshape(-1, group)
-    others = (grouped.sum(axis=1, keepdims=True) - grouped) / (group - 1)
-    return np.asarray((grouped - others).reshape(-1))
+    policy: HFPolicy
+    logs: list[StepLog]
+    stopped: str | None
+    """Why it stopped early, in words; ``None`` if it did not."""
+    notes: list[str]
+    """What a reader should know, in sentences: damaged checkpoints that were passed over."""
 
 
-def clipped_loss(
-    logprob_BT: torch.Tensor,
-    old_logprob_BT: torch.Tensor,
-    advantage_B: torch.Tensor,
-    is_reply_BT: torch.Tensor,
-    *,
-    clip: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clipped surrogate, summed over all reply tokens, and how many tokens were clipped.
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    """What a batch of rewards says about each token."""
 
-    The caller divides by one number of tokens for the whole batch, so that a reply's length does not set its weight
-    a token. Positions outside the mask enter neither sum.
-    """
-    ratio_BT = torch.exp(logprob_BT - old_logprob_BT)
-    advantage_B1 = advantage_B[:, None]
-    surrogate_BT = torch.minimum(ratio_BT * advantage_B1, ratio_BT.clamp(1 - clip, 1 + clip) * advantage_B1)
-    is_clipped_BT = ((ratio_BT - 1).abs() > clip) & is_reply_BT
-    return -torch.where(is_reply_BT, surrogate_BT, 0.0).sum(), is_clipped_BT.sum()
+    advantage_BT: torch.Tensor
+    return_BT: torch.Tensor
+    """For a critic; 0 without one."""
+    unit: float
+    """Reward that an advantage of 1 stands for, the same for the whole batch."""
+
+
+Measure = Callable[[int, HFPolicy], str | None]
+"""Called with the step and the policy; a text is a reason to stop."""
 
 
 def optimize_policy(
-    reference: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    reference: HFPolicy,
     scorer: Scorer,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     *,
-    reward_scale: float,
     config: PolicyGradientConfig,
     sampler: SamplerConfig,
     seed: int,
-    measure: Callable[[int, PreTrainedModel], None],
-    progress: Callable[[int, int, str], None] | None = None,
-) -> tuple[PreTrainedModel, list[StepLog]]:
+    measure: Measure,
+    shaping: Sequence[Shaper] = (),
+    checkpoints: Path | None = None,
+    progress: Progress | None = None,
+) -> Optimized:
     """A copy of ``reference`` pushed against ``scorer``; ``reference`` itself stays as it is.
 
     Parameters
     ----------
-    prompts : sequence of str
-        Training prompts; each step draws ``prompts_per_step`` of them without repeats.
-    reward_scale : float
-        Rewards are divided by it once and for all (the proxy's sd on the base policy); it does not drift.
+    prompts : sequence of prompts
+        For training; each is drawn once before any is drawn again.
+    shaping : sequence of shapers
+        From raw scores to rewards, in order; raw scores are logged whatever they become.
     measure : callable
-        Called with the step and the policy at step 0, every ``measure_every`` steps and at the end.
+        At step 0, as often as the settings say, and at the end, on whatever prompts it holds out.
+    checkpoints : Path, optional
+        Folder of checkpoints; a run that finds one of its own there goes on from it.
 
     Raises
     ------
+    ConfigError
+        If there are fewer prompts than a step needs, the sampler truncates (a policy that is trained must be able to
+        say everything), a shaper changes during a run, or the folder holds another run.
+    DataError
+        If the scorer returns another number of scores than it was asked for.
     NonFiniteError
-        Before the optimiser's step, if the loss or the gradient is not finite.
+        Before the optimiser's step, if a reward, the loss or the gradient is not finite; the batch is saved beside the
+        checkpoints.
+
+    Whatever is raised, the state after the last whole step is saved first where a folder is given.
     """
-    if not 0 < reward_scale < float("inf"):
-        raise ConfigError(f"reward_scale must be above 0 and finite; got {reward_scale}")
+    if sampler.settings.is_truncated:
+        raise ConfigError(
+            "a policy is trained on the distribution it is sampled from, which top_p and top_k would cut: its gradient "
+            "and its KL belong to the whole distribution; set top_p to 1 and top_k to none"
+        )
     if len(prompts) < config.prompts_per_step:
         raise ConfigError(f"rl.prompts_per_step is {config.prompts_per_step}, but there are {len(prompts)} prompts")
-    policy = copy.deepcopy(reference).eval()
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    rng = stream(seed, "policy-gradient", "prompts")
-    logs = []
-    measure(0, policy)
-    for step in range(1, config.steps + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, step / max(1, config.warm_up))
-        chosen = [prompts[i] for i in rng.choice(len(prompts), config.prompts_per_step, replace=False)]
-        replies = sample(
-            policy,
-            tokenizer,
-            chosen,
-            per_prompt=config.group,
-            config=sampler,
-            seed=stream_seed(seed, "policy-gradient", "replies", step),
+    check_shaping(shaping)
+    run = _Run(reference, scorer, prompts, config, sampler, seed, shaping, checkpoints)
+    return run.go(measure, progress)
+
+
+class _Run:
+    """The state of a run and its one loop."""
+
+    def __init__(
+        self,
+        reference: HFPolicy,
+        scorer: Scorer,
+        prompts: Sequence[Prompt],
+        config: PolicyGradientConfig,
+        sampler: SamplerConfig,
+        seed: int,
+        shaping: Sequence[Shaper],
+        folder: Path | None,
+    ) -> None:
+        self.config, self.prompts, self.seed = config, prompts, seed
+        self.processes = Processes.join()
+        if config.prompts_per_step < self.processes.count:
+            raise ConfigError(
+                f"rl.prompts_per_step is {config.prompts_per_step}, fewer than the {self.processes.count} processes"
+            )
+        policy = trainable_copy(reference, config, seed=seed)
+        critic = Critic(policy.model, has_body=config.critic == "model") if config.algorithm == "ppo" else None
+        kind = policy.model.device.type
+        self.engine = Engine(
+            policy=policy, reference=reference, critic=critic, scorer=scorer, shaping=shaping, sampler=sampler,
+            places=config.places, precision=partial(products, config.precision, kind),
+        )  # fmt: skip
+        self.kl_coef = config.kl_coef
+        self.logs: list[StepLog] = []
+        self.is_between_steps = True
+        self.n_measured = 0
+        """The step after the last that was measured."""
+        groups = [
+            {"params": [p for p in policy.model.parameters() if p.requires_grad], "base_lr": config.learning_rate}
+        ]
+        if critic is not None:
+            groups.append({"params": list(critic.trained()), "base_lr": config.critic_rate})
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
         )
-        reward = scorer.score([chosen[reply.prompt] for reply in replies], [reply.text for reply in replies])
-        if not np.isfinite(reward).all():
-            raise NonFiniteError(
-                f"{int((~np.isfinite(reward)).sum())} of {len(reward)} rewards of RL step {step} are not finite"
+        self.checkpoints = None if folder is None else Checkpoints(folder, self._identity(reference, scorer))
+
+    def go(self, measure: Measure, progress: Progress | None) -> Optimized:
+        config, found = self.config, self._resume()
+        stopped, notes = (None, []) if found is None else (found.stopped, found.notes)
+        n_done = len(self.logs)
+        for step in range(n_done, config.steps + 1):
+            if stopped is not None:
+                break
+            if step > n_done:
+                self._step(step)
+            if self.n_measured <= step and self._is_due(step):
+                stopped = self._measure(measure, step)
+            if step % config.checkpoint_every == 0 or step == config.steps or stopped is not None:
+                self._save(stopped)
+            if progress is not None and step > n_done:
+                progress(step, config.steps, "steps")
+        return Optimized(self.engine.policy, self.logs, stopped, notes)
+
+    def _is_due(self, step: int) -> bool:
+        before, own = (math.sqrt(max(self.logs[n - 1].kl, 0.0)) if n > 0 else 0.0 for n in (step - 1, step))
+        return self.config.is_due(step, before, own)
+
+    def _step(self, step: int) -> None:
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * min(1.0, step / max(1, config.warm_up))
+        numbers = numbers_of(step, len(self.prompts), config.prompts_per_step, self.seed, "rl", "prompts")
+        # Places in the step name the random streams: a prompt that comes twice gets other replies.
+        places = self.processes.share(range(config.prompts_per_step))
+        try:
+            draws = draw(
+                self.engine, [self.prompts[numbers[place]] for place in places], group=config.group, step=step,
+                seed=self.seed, numbers=places,
+            )  # fmt: skip
+            self._check_rewards(draws.raw_B, draws, step, f"rewards from {self.engine.scorer.name}")
+            rollout = complete(self.engine, draws, step=step, seed=self.seed, numbers=places)
+            self._check_rewards(rollout.shaped_B, draws, step, "shaped rewards")
+            signal = self._signal(rollout)
+            clip_fraction, norm = self._update(rollout, signal, step)
+        except Exception:
+            # Between two minibatches of a step the weights are those of no step.
+            if self.is_between_steps:
+                self._save()
+            raise
+        self.logs.append(self._log(rollout, signal.return_BT, step, clip_fraction, norm))
+        self.is_between_steps = True
+        if config.kl_target is not None:
+            # Ziegler et al. 2019, section 2.2: proportional control with a bounded error, per reply.
+            error = min(max(self.logs[-1].kl / config.kl_target - 1, -0.2), 0.2)
+            self.kl_coef *= 1 + 0.1 * error
+
+    def _check_rewards(self, reward_B: FloatArray, draws: Draws, step: int, name: str) -> None:
+        n_damaged = int((~np.isfinite(reward_B)).sum())
+        if n_damaged:
+            where = self._save_batch(step, draws, {"raw": draws.raw_B})
+            raise NonFiniteError(f"{n_damaged} of {len(reward_B)} {name} of RL step {step} are not finite{where}")
+
+    def _signal(self, rollout: Rollout) -> _Signal:
+        config, mask_BT = self.config, rollout.mask_BT
+        penalty_BT = torch.zeros_like(rollout.kl_BT, dtype=torch.float64)
+        if self.kl_coef and config.kl_in != "loss":
+            found_BT = kl_penalty(rollout.logprob_BT, rollout.reference_logprob_BT, rollout.kl_BT, config.kl_estimator)
+            penalty_BT = torch.where(mask_BT, self.kl_coef * found_BT.double(), 0.0)
+        # Log-probabilities are known to so many nats; divided by its own spread, their rounding would be a signal.
+        rounding = self.kl_coef * LOGPROB_ERROR * math.sqrt(mask_BT.shape[1])
+        score_B, return_BT, unit = torch.from_numpy(rollout.shaped_B), torch.zeros_like(rollout.value_BT), 1.0
+        if config.algorithm == "ppo":
+            advantage_BT, return_BT = generalised(
+                at_last_token(score_B, mask_BT) - penalty_BT, rollout.value_BT.double(), mask_BT,
+                gamma=config.gamma, lam=config.gae_lambda,
+            )  # fmt: skip
+        else:
+            reward_B = score_B - penalty_BT.sum(1)
+            if config.algorithm == "rloo":
+                advantage_B = leave_one_out(reward_B, config.group)
+            else:
+                by_sd = config.algorithm == "grpo" and config.scale_by_sd
+                advantage_B = group_normalised(reward_B, config.group, by_sd=by_sd, rounding=rounding)
+            advantage_BT = torch.where(mask_BT, advantage_B[:, None], 0.0)
+        if config.algorithm in ("ppo", "reinforce++"):
+            advantage_BT, unit = batch_normalised(
+                advantage_BT, mask_BT, moments=self.processes.moments, rounding=rounding
             )
-        advantage = leave_one_out_advantage(reward / reward_scale, config.group)
-        tokens = _tokens(tokenizer, chosen, replies)
-        clipped, norm = _update(policy, optimizer, tokens, advantage, config, sampler, rng, step)
-        logs.append(StepLog(step=step, reward=float(reward.mean()), clip_fraction=clipped, gradient_norm=norm))
-        if step % config.measure_every == 0 or step == config.steps:
-            measure(step, policy)
-        if progress is not None:
-            progress(step, config.steps, "steps")
-    return policy, logs
+        return _Signal(advantage_BT.float(), return_BT.float(), unit)
 
+    def _update(self, rollout: Rollout, signal: _Signal, step: int) -> tuple[float, float]:
+        """The passes over one batch; the share of clipped tokens and the mean gradient norm."""
+        config = self.config
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        clipped, norms = 0.0, []
+        for epoch in range(config.epochs):
+            order = stream(self.seed, "rl", "minibatches", step, epoch).permutation(config.prompts_per_step)
+            for places in np.array_split(order, config.minibatches):
+                # However many processes there are, a minibatch has the same prompts.
+                groups = self.processes.shared(places)
+                members = (groups[:, None] * config.group + np.arange(config.group)).ravel()
+                total, n_clipped = self._accumulate(rollout, signal, members)
+                total = self.processes.sum(total)
+                clipped += n_clipped
+                self.processes.sum_gradients(parameters)
+                norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_gradient))
+                if not math.isfinite(total + norm):
+                    self._refuse(rollout, members, step, total, norm)
+                norms.append(norm)
+                self.is_between_steps = False
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
+        n_tokens = self.processes.sum(float(rollout.mask_BT.sum()))
+        return self.processes.sum(clipped) / (config.epochs * n_tokens), float(np.mean(norms))
 
-def _update(
-    policy: PreTrainedModel,
-    optimizer: torch.optim.Optimizer,
-    tokens: ReplyTokens,
-    advantage: FloatArray,
-    config: PolicyGradientConfig,
-    sampler: SamplerConfig,
-    rng: np.random.Generator,
-    step: int,
-) -> tuple[float, float]:
-    """One pass over a batch of replies; the share of clipped tokens and the mean gradient norm."""
-    advantage_B = torch.from_numpy(advantage).float()
-    # Old log-probabilities come from the training engine, not the sampler's, so that ratios start at exactly 1.
-    old_logprob_BT = torch.zeros(tokens.ids.shape)
-    with torch.no_grad():
-        for rows in by_length(tokens, _ROWS):
-            part = tokens.rows(rows)
-            old_logprob_BT[rows, : part.ids.shape[1]] = _logprobs(policy, part, sampler)
-    clipped = 0
-    norms = []
-    for minibatch in np.array_split(rng.permutation(len(tokens)), config.minibatches):
-        members = torch.from_numpy(minibatch)
-        batch = tokens.rows(members)
-        n_tokens = int(batch.is_reply.sum())
-        total = 0.0
-        for rows in by_length(batch, _ROWS):
-            part = batch.rows(rows)
-            loss, n_clipped = clipped_loss(
-                _logprobs(policy, part, sampler),
-                old_logprob_BT[members[rows], : part.ids.shape[1]],
-                advantage_B[members[rows]],
-                part.is_reply,
-                clip=config.clip,
+    def _accumulate(self, rollout: Rollout, signal: _Signal, members: np.ndarray) -> tuple[float, float]:
+        """Gradients of one minibatch, in parts that fit; its loss and how many tokens were clipped."""
+        config, engine = self.config, self.engine
+        model, device = engine.policy.model, engine.policy.model.device
+        lengths_B = torch.from_numpy(rollout.packed.lengths_B)
+        if config.average == "token":
+            weight_B = torch.full((len(lengths_B),), 1 / self.processes.sum(float(lengths_B[members].sum())))
+        else:
+            weight_B = 1 / (self.processes.sum(float(len(members))) * lengths_B)
+        weight_BT = weight_B.float()[:, None].expand(rollout.mask_BT.shape)
+        needs_kl = self.kl_coef > 0 and config.kl_in != "reward"
+        total, clipped = 0.0, 0.0
+        # Activations are dropped in training mode only; without dropout that mode changes no number.
+        self._train(config.gradient_checkpointing)
+        for part in rollout.packed.parts(config.places, members):
+            tokens = part.to(device)
+            weight_K = tokens.of(weight_BT)
+            with engine.precision():
+                hidden_KD = hidden_states(model, tokens)
+                if needs_kl or config.entropy_coef:
+                    exact = engine.reference.model if needs_kl and config.kl_estimator == "exact" else None
+                    found = token_statistics(model, exact, tokens, engine.sampler.settings, hidden_KD=hidden_KD)
+                    logprob_K = found.logprob
+                else:
+                    logprob_K = token_logprobs(model, tokens, engine.sampler.settings, hidden_KD=hidden_KD)
+                loss, n_clipped = clipped_surrogate(
+                    logprob_K, tokens.of(rollout.logprob_BT), tokens.of(signal.advantage_BT), weight_K,
+                    clip=config.clip, clip_high=config.clip_high or config.clip,
+                )  # fmt: skip
+                if needs_kl:
+                    reference_K = tokens.of(rollout.reference_logprob_BT)
+                    penalty_K = kl_penalty(logprob_K, reference_K, found.kl, config.kl_estimator)
+                    loss = loss + self.kl_coef / signal.unit * (weight_K * penalty_K).sum()
+                if config.entropy_coef:
+                    loss = loss - config.entropy_coef / signal.unit * (weight_K * found.entropy).sum()
+                if engine.critic is not None:
+                    values_K = engine.critic(tokens, hidden_KD)
+                    loss = loss + config.value_coef * value_loss(
+                        values_K,
+                        tokens.of(rollout.value_BT),
+                        tokens.of(signal.return_BT),
+                        weight_K,
+                        clip=config.value_clip,
+                    )
+            loss.backward()
+            total += float(loss.detach())
+            clipped += float(n_clipped)
+        self._train(False)
+        return total, clipped
+
+    def _train(self, is_training: bool) -> None:
+        self.engine.policy.model.train(is_training)
+        if self.engine.critic is not None:
+            self.engine.critic.train(is_training)
+
+    def _refuse(self, rollout: Rollout, members: np.ndarray, step: int, total: float, norm: float) -> None:
+        draws = Draws(rollout.prompts, [rollout.replies[member] for member in members], rollout.raw_B[members])
+        logprobs = {"logprob": rollout.logprob_BT, "reference_logprob": rollout.reference_logprob_BT}
+        sums = {name: table_BT[members].sum(1).numpy() for name, table_BT in logprobs.items()}
+        where = self._save_batch(step, draws, {"raw": draws.raw_B, "shaped": rollout.shaped_B[members], **sums})
+        raise NonFiniteError(
+            f"the loss ({total:.3g}) or gradient ({norm:.3g}) of RL step {step} is not finite; nothing was stepped "
+            f"with it{where}; look at its rewards, or lower rl.learning_rate (it is {self.config.learning_rate})"
+        )
+
+    def _save_batch(self, step: int, draws: Draws, numbers: Mapping[str, FloatArray]) -> str:
+        """Keep what was refused, and say where."""
+        if self.checkpoints is None:
+            return ""
+        name = f"not-finite-step-{step:06d}" + ("" if self.processes.count == 1 else f"-process-{self.processes.index}")
+        return f"; the replies are in {self.checkpoints.save_batch(name, draws.prompts, draws.replies, numbers)}"
+
+    def _log(self, rollout: Rollout, return_BT: torch.Tensor, step: int, clip_fraction: float, norm: float) -> StepLog:
+        mask_BT = rollout.mask_BT
+        k3_BT = kl_penalty(rollout.logprob_BT, rollout.reference_logprob_BT, rollout.kl_BT, "k3")
+        values = {
+            "reward": rollout.raw_B,
+            "shaped": rollout.shaped_B,
+            "kl": rollout.kl_BT.sum(1).double().numpy(),
+            "k3": torch.where(mask_BT, k3_BT, 0.0).sum(1).double().numpy(),
+            "entropy": rollout.entropy_BT.sum(1).double().numpy(),
+            "length": rollout.packed.lengths_B,
+            "truncated": np.array([not reply.finished for reply in rollout.replies]),
+        }
+        n_replies = self.processes.sum(float(len(rollout.replies)))
+        means = {name: self.processes.sum(float(value_B.sum())) / n_replies for name, value_B in values.items()}
+        squares = torch.where(mask_BT, rollout.value_BT - return_BT, 0.0).square().sum()
+        value_error = math.sqrt(self.processes.sum(float(squares)) / self.processes.sum(float(mask_BT.sum())))
+        return StepLog(
+            step=step, kl_coef=self.kl_coef, clip_fraction=clip_fraction, gradient_norm=norm,
+            value_error=math.nan if self.engine.critic is None else value_error, **means,
+        )  # fmt: skip
+
+    def _measure(self, measure: Measure, step: int) -> str | None:
+        """On the first process; what it decides holds for all."""
+        try:
+            reason = measure(step, self.engine.policy) if self.processes.is_first else None
+        except Exception:
+            self._save()
+            raise
+        self.n_measured = step + 1
+        return self.processes.agree(reason)
+
+    def _save(self, stopped: str | None = None) -> None:
+        """Keep the state after the last step, if there was one and anywhere to keep it."""
+        if self.checkpoints is not None and self.processes.is_first and self.logs:
+            # A longer or shorter run may have to measure where this one did not.
+            self.checkpoints.save(self._state(), stopped, is_measurement_due=self.n_measured <= len(self.logs))
+
+    def _identity(self, reference: HFPolicy, scorer: Scorer) -> dict[str, object]:
+        """What a checkpoint must share with this run for the run to go on from it."""
+        settings = asdict(self.config)
+        # How long, how often and in which portions are free to change between calls.
+        for name in ("steps", "checkpoint_every", "places"):
+            del settings[name]
+        return {
+            "rl": settings,
+            "sampler": asdict(self.engine.sampler),
+            "seed": self.seed,
+            "shaping": [repr(shaper) for shaper in self.engine.shaping],
+            "reference": {"name": reference.name, "weights": fingerprint(reference.model)},
+            "scorer": scorer.name,
+            "prompts": hashlib.sha256("\0".join(map(prompt_text, self.prompts)).encode()).hexdigest(),
+        }
+
+    def _state(self) -> State:
+        return State(
+            policy=self.engine.policy.model, critic=self.engine.critic, optimizer=self.optimizer,
+            kl_coef=self.kl_coef, logs=self.logs,
+        )  # fmt: skip
+
+    def _resume(self) -> Found | None:
+        found = None if self.checkpoints is None else self.checkpoints.load_into(self._state())
+        if found is None or not found.logs:
+            return found
+        if len(found.logs) > self.config.steps:
+            raise ConfigError(
+                f"rl.steps is {self.config.steps}, but its checkpoint is of step {len(found.logs)} already"
             )
-            (loss / n_tokens).backward()
-            total += float(loss.detach()) / n_tokens
-            clipped += int(n_clipped)
-        norm = float(torch.nn.utils.clip_grad_norm_(policy.parameters(), config.max_gradient))
-        if not np.isfinite(total + norm):
-            raise NonFiniteError(
-                f"the loss ({total:.3g}) or gradient ({norm:.3g}) of RL step {step} is not finite; "
-                f"lower rl.learning_rate (it is {config.learning_rate})"
-            )
-        norms.append(norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return clipped / int(tokens.is_reply.sum()), float(np.mean(norms))
-
-
-_ROWS = 64
-"""Replies whose logits are held at once."""
-
-
-def _logprobs(policy: PreTrainedModel, tokens: ReplyTokens, sampler: SamplerConfig) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        return token_logprobs(policy, tokens, temperature=sampler.temperature)
-
-
-def _tokens(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], replies: Sequence[Reply]) -> ReplyTokens:
-    ids = encode_prompts(tokenizer, prompts)
-    return join_tokens(
-        [ids[reply.prompt] for reply in replies], [reply.token_ids for reply in replies], pad=tokenizer.pad_token_id
-    )
+        self.kl_coef, self.logs = found.kl_coef, [StepLog(**log) for log in found.logs]
+        self.n_measured = len(self.logs) + (0 if found.is_measurement_due else 1)
+        return found

@@ -1,35 +1,46 @@
-"""Log-probabilities, exact KL and entropy of replies, in chunks that never hold more than a few rows of logits.
+"""Log-probabilities, exact KL and entropy of reply tokens, a few rows of logits at a time.
 
-Axes: B replies, T positions, V vocabulary. Everything is for the distribution at a given temperature and summed over
-the tokens of each reply, in nats.
+Axes: B replies, K reply tokens, D width, V vocabulary. Never more than ``LOGITS`` logits of one model are held, with or
+without gradients, so that vocabularies of 128,000 fit. Everything is in nats and for the distribution at the sampler's
+settings; the reference is never truncated (a policy that top-p truncates can be compared with nothing else).
 """
 
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
+
+from overopt.errors import ConfigError
+from overopt.hf.encoding import has_whole_attention
+from overopt.hf.loading import evaluating
+from overopt.hf.twin import tiny_twin
+from overopt.policies.distribution import dot, filtered
+from overopt.policies.packing import PromptReplies, ReplyTokens, attention_mask
+from overopt.stats.sampling import SamplerSettings
+
+LOGITS = 2**24
+"""Most logits held at once, 64 MB in float32."""
+PLACES = 8_192
+"""Most places (rows x positions) of one forward pass."""
+
+Head = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyTokens:
-    """Prompts with their replies, padded on the right."""
+class TokenStatistics:
+    """One number a reply token, (K,) float32, nats."""
 
-    ids: torch.Tensor
-    """(B, T) token ids."""
-    mask: torch.Tensor
-    """(B, T) 1 on real tokens."""
-    is_reply: torch.Tensor
-    """(B, T) true on tokens of the reply, its end token included."""
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def rows(self, index: torch.Tensor) -> "ReplyTokens":
-        """The rows ``index``, without the columns that none of them needs."""
-        mask = self.mask[index]
-        width = int(mask.sum(1).max())
-        return ReplyTokens(self.ids[index, :width], mask[:, :width], self.is_reply[index, :width])
+    logprob: torch.Tensor
+    """Of the policy at the sampler's settings."""
+    entropy: torch.Tensor
+    """Of the policy's next-token distribution."""
+    reference_logprob: torch.Tensor
+    """Of the reference at the sampler's temperature; the policy's own where there is no reference."""
+    kl: torch.Tensor
+    """KL(policy || reference) of the next-token distributions over the whole vocabulary; 0 without a reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,78 +50,201 @@ class ReplyStatistics:
     policy_logprob: torch.Tensor
     reference_logprob: torch.Tensor
     kl: torch.Tensor
-    """Sum over the reply's positions of the KL(policy || reference) of the next-token distributions there, over the
-    whole vocabulary. Its mean over replies of the policy is the KL of whole replies, without the noise of the
-    sampled tokens' log-ratios (Rao-Blackwell)."""
+    """Sum over the reply's positions of the KL(policy || reference) of the next-token distributions there. Its mean
+    over replies of the policy is the KL of whole replies, without the noise of the sampled tokens' log-ratios
+    (Rao-Blackwell)."""
     entropy: torch.Tensor
 
 
-def join_tokens(prompt_ids: Sequence[Sequence[int]], reply_ids: Sequence[Sequence[int]], *, pad: int) -> ReplyTokens:
-    """Prompts and replies (B of each) as one padded matrix."""
-    width = max(len(prompt) + len(reply) for prompt, reply in zip(prompt_ids, reply_ids, strict=True))
-    ids = torch.full((len(prompt_ids), width), pad)
-    mask = torch.zeros((len(prompt_ids), width), dtype=torch.long)
-    is_reply = torch.zeros((len(prompt_ids), width), dtype=torch.bool)
-    for row, (prompt, reply) in enumerate(zip(prompt_ids, reply_ids, strict=True)):
-        end = len(prompt) + len(reply)
-        ids[row, :end] = torch.tensor([*prompt, *reply])
-        mask[row, :end] = 1
-        is_reply[row, len(prompt) : end] = True
-    return ReplyTokens(ids, mask, is_reply)
+def token_logprobs(
+    model: PreTrainedModel, tokens: ReplyTokens, settings: SamplerSettings, *, hidden_KD: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Log-probability (K,) float32 of each reply token given what is before it. Gradients flow.
 
-
-def by_length(tokens: ReplyTokens, batch: int) -> Iterator[torch.Tensor]:
-    """Row numbers in batches of similar length."""
-    yield from torch.split(tokens.mask.sum(1).argsort(stable=True), batch)
-
-
-def reply_logits(model: PreTrainedModel, tokens: ReplyTokens) -> torch.Tensor:
-    """Logits (K, V) that predict the K reply tokens, row by row; prompts and padding cost no vocabulary.
-
-    Read from the last hidden states through the output embedding, which is all that Llama-like models do.
+    ``hidden_KD`` are the model's hidden states of these tokens, where they are known already.
     """
-    hidden_BTD = model.base_model(input_ids=tokens.ids, attention_mask=tokens.mask, use_cache=False).last_hidden_state
-    logits_KV: torch.Tensor = model.get_output_embeddings()(hidden_BTD[:, :-1][tokens.is_reply[:, 1:]])
-    return logits_KV
+    head = output_head(model)
+
+    def part(hidden_KD: torch.Tensor, target_K: torch.Tensor) -> torch.Tensor:
+        logits_KV = filtered(head(hidden_KD), settings)
+        return logits_KV.gather(1, target_K[:, None])[:, 0] - torch.logsumexp(logits_KV, dim=-1)
+
+    return _in_parts(part, model, hidden_states(model, tokens) if hidden_KD is None else hidden_KD, tokens.target)
 
 
-def token_logprobs(model: PreTrainedModel, tokens: ReplyTokens, *, temperature: float = 1.0) -> torch.Tensor:
-    """Log-probability (B, T) of each reply token given what is before it; 0 elsewhere. Gradients flow."""
-    logits_KV = reply_logits(model, tokens)
-    if temperature != 1.0:
-        logits_KV = logits_KV / temperature
-    # Log-sums need more digits than bfloat16 products have.
-    logits_KV = logits_KV.float()
-    target_K = tokens.ids[tokens.is_reply]
-    logprob_K = logits_KV.gather(1, target_K[:, None])[:, 0] - torch.logsumexp(logits_KV, dim=-1)
-    return torch.zeros(tokens.ids.shape).index_put((tokens.is_reply,), logprob_K)
+def token_statistics(
+    policy: PreTrainedModel,
+    reference: PreTrainedModel | None,
+    tokens: ReplyTokens,
+    settings: SamplerSettings,
+    *,
+    hidden_KD: torch.Tensor | None = None,
+) -> TokenStatistics:
+    """Everything about each reply token in one pass; gradients flow through the policy.
+
+    The two models share one vocabulary. Where the policy rules a token out its term is 0, the limit of p ln p; where
+    only the reference does, the KL is infinite, as it must be.
+    """
+    head, plain = output_head(policy), SamplerSettings(temperature=settings.temperature)
+    hidden = [hidden_states(policy, tokens) if hidden_KD is None else hidden_KD]
+    if reference is not None:
+        with torch.no_grad():
+            hidden.append(hidden_states(reference, tokens))
+        reference_head = output_head(reference)
+
+    def part(hidden_KD: torch.Tensor, target_K: torch.Tensor, *others_KD: torch.Tensor) -> torch.Tensor:
+        own_KV = torch.log_softmax(filtered(head(hidden_KD), settings), dim=-1)
+        probability_KV = own_KV.exp()
+        logprob_K = own_KV.gather(1, target_K[:, None])[:, 0]
+        is_possible_KV = own_KV > -torch.inf
+        finite_KV = torch.where(is_possible_KV, own_KV, 0.0)
+        entropy_K = -dot(probability_KV, finite_KV)
+        if not others_KD:
+            return torch.stack([logprob_K, entropy_K, logprob_K.detach(), torch.zeros_like(logprob_K)])
+        with torch.no_grad():
+            reference_KV = torch.log_softmax(filtered(reference_head(others_KD[0]), plain), dim=-1)
+        # The difference is masked, not the product: an infinite one would reach the gradient as 0 x inf.
+        kl_K = dot(probability_KV, torch.where(is_possible_KV, finite_KV - reference_KV, 0.0))
+        return torch.stack([logprob_K, entropy_K, reference_KV.gather(1, target_K[:, None])[:, 0], kl_K])
+
+    return TokenStatistics(*_in_parts(part, policy, hidden[0], tokens.target, *hidden[1:]))
 
 
 @torch.no_grad()
 def reply_statistics(
-    policy: PreTrainedModel, reference: PreTrainedModel, tokens: ReplyTokens, *, temperature: float, batch: int = 64
+    policy: PreTrainedModel,
+    reference: PreTrainedModel | None,
+    replies: PromptReplies,
+    settings: SamplerSettings,
+    *,
+    budget: int = PLACES,
 ) -> ReplyStatistics:
-    """Measure replies under both models, which share one vocabulary, in one engine and float32."""
-    policy_logprob = torch.zeros(len(tokens), dtype=torch.float64)
-    reference_logprob, kl, entropy = (torch.zeros_like(policy_logprob) for _ in range(3))
-    for rows in by_length(tokens, batch):
-        part = tokens.rows(rows)
-        row_K = part.is_reply.nonzero()[:, 0]
-        target_K = part.ids[part.is_reply]
-        policy_KV, reference_KV = (
-            torch.log_softmax(reply_logits(model, part).float() / temperature, dim=-1) for model in (policy, reference)
-        )
-        probability_KV = policy_KV.exp()
-        # Where the policy gives probability 0 the term is 0, the limit of p ln p; where only the reference does, it
-        # stays infinite, as it must.
-        terms_KV = torch.where(probability_KV > 0, probability_KV * (policy_KV - reference_KV), 0.0)
-        own_KV = torch.where(probability_KV > 0, probability_KV * policy_KV, 0.0)
-        for total, values_K in (
-            (policy_logprob, policy_KV.gather(1, target_K[:, None])[:, 0]),
-            (reference_logprob, reference_KV.gather(1, target_K[:, None])[:, 0]),
-            (kl, terms_KV.sum(-1)),
-            (entropy, -own_KV.sum(-1)),
-        ):
-            sums = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, row_K, values_K.double())
-            total[rows] = sums
-    return ReplyStatistics(policy_logprob, reference_logprob, kl, entropy)
+    """Measure replies under both models in one engine and one dtype; order is kept."""
+    found = torch.zeros((4, len(replies)), dtype=torch.float64)
+    for part in replies.parts(budget):
+        tokens = part.to(policy.device)
+        statistics = token_statistics(policy, reference, tokens, settings)
+        for row, name in enumerate(("logprob", "reference_logprob", "kl", "entropy")):
+            found[row, part.index] = tokens.sums(getattr(statistics, name)).double().cpu()
+    return ReplyStatistics(*found)
+
+
+def hidden_states(model: PreTrainedModel, tokens: ReplyTokens) -> torch.Tensor:
+    """Last hidden states (K, D) that predict the reply tokens; padding and prompts cost no vocabulary."""
+    states_GTD = _body(model)(
+        input_ids=tokens.ids,
+        attention_mask=attention_mask(tokens, _activation_dtype(model)),
+        position_ids=tokens.position,
+        use_cache=False,
+    ).last_hidden_state
+    states_KD: torch.Tensor = states_GTD.flatten(0, 1)[tokens.source]
+    return states_KD
+
+
+def output_head(model: PreTrainedModel) -> Head:
+    """From last hidden states (K, D) to logits (K, V), as the model's own forward pass makes them.
+
+    Some models scale or cap their logits after the output embedding. What is done here is compared once with the
+    model's own logits for four tokens.
+
+    Raises
+    ------
+    ConfigError
+        If the model does something else with its logits.
+    """
+    if model not in _HEADS:
+        with evaluating(model):
+            _HEADS[model] = _logit_change(model)
+    change = _HEADS[model]
+    embedding = model.get_output_embeddings()
+    return embedding if change is None else lambda hidden_KD: change(embedding(hidden_KD))
+
+
+_HEADS: "weakref.WeakKeyDictionary[PreTrainedModel, Head | None]" = weakref.WeakKeyDictionary()
+
+
+@torch.no_grad()
+def _logit_change(model: PreTrainedModel) -> Head | None:
+    config = model.config.get_text_config()
+    cap = getattr(config, "final_logit_softcapping", None)
+    # Cohere multiplies by logit_scale, Granite divides by logits_scaling, Gemma caps.
+    factor = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+
+    def change(logits_KV: torch.Tensor) -> torch.Tensor:
+        logits_KV = logits_KV * factor if factor != 1 else logits_KV
+        return cap * torch.tanh(logits_KV / cap) if cap is not None else logits_KV
+
+    ids = torch.tensor([[1, 3, 5, 2]], device=model.device) % config.vocab_size
+    own = model(input_ids=ids, use_cache=False).logits.float()
+    plain = model.get_output_embeddings()(_body(model)(input_ids=ids, use_cache=False).last_hidden_state)
+    # What is not finite on both sides counts as equal: it is found where it is used, with what it was used for.
+    size = own[torch.isfinite(own)].abs().max() if bool(torch.isfinite(own).any()) else torch.tensor(1.0)
+    misses = [
+        ((logits.float() - own).abs() / size).masked_fill(_alike(logits.float(), own), 0.0).max()
+        for logits in (change(plain), plain)
+    ]
+    # The nearer one: a cap moves small logits by less than any tolerance.
+    miss, candidate = (misses[0], change) if bool(misses[0] <= misses[1]) else (misses[1], None)
+    if bool(miss <= (1e-4 if model.dtype == torch.float32 else 2e-2)):
+        return None if factor == 1 and cap is None else candidate
+    raise ConfigError(
+        f"{type(model).__name__} changes its logits in a way that is not known here, so log-probabilities from its "
+        "hidden states would be wrong"
+    )
+
+
+def _body(model: PreTrainedModel) -> torch.nn.Module:
+    """What makes hidden states of token ids."""
+    body: torch.nn.Module = model.base_model
+    if body is model:
+        raise ConfigError(f"{type(model).__name__} does not say which part of it makes its hidden states")
+    return body
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return (one == other) | (torch.isnan(one) & torch.isnan(other))
+
+
+def _in_parts(part: Callable[..., torch.Tensor], model: PreTrainedModel, *inputs: torch.Tensor) -> torch.Tensor:
+    """``part`` of the inputs (K, …) in pieces of at most ``LOGITS`` logits, joined along the last axis.
+
+    With gradients, a piece's logits are made again in the backward pass instead of being kept.
+    """
+    rows = max(1, LOGITS // model.config.get_text_config().vocab_size)
+    if len(inputs[0]) <= rows:
+        return part(*inputs)
+    pieces = zip(*(tensor.split(rows) for tensor in inputs), strict=True)
+    if torch.is_grad_enabled():
+        return torch.cat([checkpoint(part, *piece, use_reentrant=False) for piece in pieces], dim=-1)
+    return torch.cat([part(*piece) for piece in pieces], dim=-1)
+
+
+def _activation_dtype(model: PreTrainedModel) -> torch.dtype:
+    kind = model.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
+
+
+def fits_packing(model: PreTrainedModel) -> bool:
+    """Whether several replies in one row give a tiny twin of the model what one reply a row gives it; asked once."""
+    if model not in _PACKS:
+        twin = tiny_twin(model) if has_whole_attention(model) else None
+        _PACKS[model] = twin is not None and _packs(twin)
+    return _PACKS[model]
+
+
+_PACKS: "weakref.WeakKeyDictionary[PreTrainedModel, bool]" = weakref.WeakKeyDictionary()
+
+
+@torch.no_grad()
+def _packs(model: PreTrainedModel) -> bool:
+    replies = [(0, [2, 9]), (0, [4]), (1, [8, 1, 6]), (1, [3, 3])]
+    found = []
+    for share in (1, 2):
+        (tokens,) = PromptReplies([[5, 11, 3], [7]], replies, pad=0, share=share).parts(PLACES)
+        try:
+            hidden_KD = hidden_states(model, tokens)
+        except (TypeError, ValueError, RuntimeError, AttributeError):
+            return False
+        # In the order of the replies, however they were packed.
+        found.append(hidden_KD[tokens.index[tokens.reply].argsort(stable=True)])
+    return bool((found[0] - found[1]).abs().max() < 1e-3)

@@ -1,59 +1,123 @@
-"""Load a policy and its tokenizer, and turn texts into token ids without losing any."""
+"""A Hugging Face model as a policy: load it, sample from it, measure replies against a reference."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from overopt.errors import ConfigError, DataError
+from overopt.hf.encoding import encode_prompts, filler
+from overopt.hf.loading import choose_device, choose_dtype, load_model, load_tokenizer
+from overopt.policies.logprobs import ReplyStatistics, fits_packing, reply_statistics
+from overopt.policies.packing import SHARE, PromptReplies
+from overopt.policies.sampler import sample
+from overopt.protocols import Progress, Prompt, Reply, SamplerConfig
 
 
-def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model in float32, in evaluation mode, with its tokenizer.
+class HFPolicy:
+    """A causal language model with its tokenizer, as a :class:`~overopt.protocols.Policy`."""
 
-    Attention runs as plain matrix products: with one query a row and models of this size that is faster on a CPU than
-    the fused kernel, and sampling, training and measuring then share one arithmetic.
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str = "policy") -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.name = name
 
-    Raises
-    ------
-    ConfigError
-        If the tokenizer has no pad token, no end token, or one token for both: a reply's end must be visible.
-    """
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.float32, attn_implementation="eager"
+    @classmethod
+    def load(cls, path: str | Path, *, device: str | None = None, dtype: str | None = None) -> "HFPolicy":
+        """A folder or hub name, on the fastest device unless named, in float32 on a CPU and bfloat16 elsewhere.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such model or device, or the tokenizer has no end token.
+        """
+        return cls(*load_policy(path, device=device, dtype=dtype), name=str(path))
+
+    def sample(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        per_prompt: int,
+        config: SamplerConfig,
+        seed: int,
+        batch: int | None = None,
+        numbers: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> list[Reply]:
+        """See :func:`overopt.policies.sampler.sample`."""
+        return sample(
+            self.model, self.tokenizer, prompts,
+            per_prompt=per_prompt, config=config, seed=seed, batch=batch, numbers=numbers, progress=progress,
+        )  # fmt: skip
+
+    def measure(
+        self,
+        prompts: Sequence[Prompt],
+        replies: Sequence[Reply],
+        *,
+        reference: "HFPolicy | None",
+        config: SamplerConfig,
+    ) -> ReplyStatistics:
+        """Log-probabilities, exact KL and entropy of replies, in this engine and dtype, in their order.
+
+        Raises
+        ------
+        ConfigError
+            If the reference has another vocabulary.
+        DataError
+            If a reply comes without its tokens.
+        """
+        if reference is not None:
+            check_same_vocabulary(self, reference)
+        packed = packed_replies(self.model, self.tokenizer, prompts, replies)
+        return reply_statistics(self.model, None if reference is None else reference.model, packed, config.settings)
+
+    def describe(self) -> dict[str, Any]:
+        """Engine, dtype and size."""
+        return {
+            "engine": "overopt.policies.sampler",
+            "policy": self.name,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "device": self.model.device.type,
+            "architecture": type(self.model).__name__,
+            "parameters": self.model.num_parameters(),
+        }
+
+
+def load_policy(
+    path: str | Path, *, device: str | None = "cpu", dtype: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model in evaluation mode with its tokenizer."""
+    where = choose_device(device)
+    model = load_model(AutoModelForCausalLM, path, device=where, dtype=choose_dtype(dtype, where))
+    return model, load_tokenizer(path)
+
+
+def check_same_vocabulary(policy: HFPolicy, reference: HFPolicy) -> None:
+    """Refuse a KL between models whose token ids mean different things."""
+    if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
+        raise ConfigError(
+            f"{policy.name} and {reference.name} have different vocabularies: there is no KL between their tokens"
+        )
+
+
+def packed_replies(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    replies: Sequence[Reply],
+) -> PromptReplies:
+    """Replies as token ids with those of their prompts, several to a row where the model allows it."""
+    for reply in replies:
+        if not reply.token_ids:
+            raise DataError(
+                f"reply {reply.sample} to prompt {reply.prompt} comes without tokens: only what was sampled as tokens "
+                "has log-probabilities"
+            )
+    return PromptReplies(
+        encode_prompts(tokenizer, prompts),
+        [(reply.prompt, reply.token_ids) for reply in replies],
+        pad=filler(tokenizer),
+        share=SHARE if fits_packing(model) else 1,
     )
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    check_tokenizer(tokenizer, path)
-    return model.eval(), tokenizer
-
-
-def check_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
-    """Refuse a tokenizer in which padding and the end of a text cannot be told apart."""
-    if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
-        raise ConfigError(f"the tokenizer of {path} needs a pad token and an end-of-sequence token")
-    if tokenizer.eos_token_id == tokenizer.pad_token_id:
-        raise ConfigError(f"the tokenizer of {path} uses one token for padding and for the end of a text")
-
-
-def encode_prompts(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, limit: int | None = None
-) -> list[list[int]]:
-    """Token ids of each prompt, with the tokens the tokenizer puts first (<|bos|>).
-
-    Raises
-    ------
-    DataError
-        If a prompt is empty or takes more than ``limit`` tokens; nothing is cut in silence.
-    """
-    for index, prompt in enumerate(prompts):
-        if not prompt:
-            raise DataError(f"prompt {index} is empty")
-    if not prompts:
-        return []
-    # A text that spells a special token is text: it must not end a prompt.
-    ids: list[list[int]] = tokenizer(list(prompts), split_special_tokens=True)["input_ids"]
-    for index, tokens in enumerate(ids):
-        if limit is not None and len(tokens) > limit:
-            raise DataError(f"prompt {index} takes {len(tokens)} tokens, the policy has room for {limit}; shorten it")
-    return ids

@@ -1,96 +1,110 @@
 """Draw replies from a causal language model: every prompt is computed once, finished rows leave the batch.
 
-Axes: B rows of a batch, T positions, V vocabulary. Each reply has its own uniform numbers, one a position, so a sample
-depends on the seed, its prompt's number and its own number, not on the batch it was drawn in (up to rounding of the
-matrix products). Log-probabilities and entropies are those of the distribution that was sampled, temperature included.
+Axes: B rows of a batch, V vocabulary. Each reply has its own uniform numbers, one a position, so a sample depends on
+the seed, its prompt's number and its own number, not on the batch it was drawn in (up to rounding of the matrix
+products). Log-probabilities and entropies are those of the distribution that was sampled: temperature, top-k, top-p.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.cache_utils import Cache, DynamicLayer
 
 from overopt.errors import ConfigError, NonFiniteError
-from overopt.policies.models import encode_prompts
+from overopt.hf.encoding import context_length, encode_prompts, filler
+from overopt.policies.decoding import SharedPrompts, open_session
+from overopt.policies.distribution import dot, filtered
+from overopt.protocols import Progress, Prompt, Reply, SamplerConfig
 from overopt.seeding import stream
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplerConfig:
-    """How replies are drawn; stored with every sample."""
-
-    max_tokens: int = 32
-    """Most tokens of a reply, its end token included."""
-    temperature: float = 1.0
-    """Above 0. A KL is defined for the distribution that was sampled."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.temperature < float("inf"):
-            raise ConfigError(f"sampler.temperature must be above 0; got {self.temperature}")
-        if self.max_tokens < 1:
-            raise ConfigError(f"sampler.max_tokens must be at least 1; got {self.max_tokens}")
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One sampled reply."""
-
-    prompt: int
-    """Which of the prompts it answers."""
-    sample: int
-    """Its number among the replies to that prompt."""
-    token_ids: list[int]
-    """With the end token, if it came."""
-    text: str
-    """Without special tokens."""
-    finished: bool
-    """Whether the end token came within ``max_tokens``."""
-    logprob: float
-    """Summed over the tokens, nats."""
-    entropy: float
-    """Summed entropy of the next-token distributions along the reply, nats."""
+BATCH = 512
+"""Replies drawn at once, unless their keys would take more than ``CACHE_BYTES``."""
+CACHE_BYTES = {"cpu": 2**30, "cuda": 2**33, "mps": 2**31}
 
 
 @torch.no_grad()
 def sample(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     *,
     per_prompt: int,
     config: SamplerConfig,
     seed: int,
-    batch: int = 512,
-    progress: Callable[[int, int, str], None] | None = None,
+    batch: int | None = None,
+    numbers: Sequence[int] | None = None,
+    progress: Progress | None = None,
 ) -> list[Reply]:
     """``per_prompt`` replies to each prompt, sorted by prompt and sample number.
+
+    ``numbers`` name the prompts' random streams, their places unless given: a prompt drawn apart from others with its
+    number gets the replies it would have got among them.
 
     Raises
     ------
     DataError
         If a prompt is empty or too long for the model's context.
+    ConfigError
+        If the context has no room for ``max_tokens``, or a stop token is none of the tokenizer's.
     NonFiniteError
         If the model returns scores that are no distribution.
     """
-    limit = model.config.max_position_embeddings - config.max_tokens
-    if limit < 1:
+    context = context_length(model)
+    limit = None if context is None else context - config.max_tokens
+    if limit is not None and limit < 1:
         raise ConfigError(
-            f"sampler.max_tokens is {config.max_tokens}, but the policy reads {model.config.max_position_embeddings} "
-            "tokens, prompt included"
+            f"sampler.max_tokens is {config.max_tokens}, but the policy reads {context} tokens, prompt included"
         )
+    ends = end_tokens(model, tokenizer, config.stop)
     ids = encode_prompts(tokenizer, prompts, limit=limit)
-    uniforms = [stream(seed, "sample", index).random((per_prompt, config.max_tokens)) for index in range(len(prompts))]
+    numbers = range(len(prompts)) if numbers is None else numbers
     by_length = sorted(range(len(prompts)), key=lambda index: len(ids[index]))
     rows = [(index, number) for index in by_length for number in range(per_prompt)]
+    batch = batch or _affordable_batch(model, max(map(len, ids), default=0), config.max_tokens, per_prompt)
     replies: list[Reply] = []
+    uniforms: dict[int, np.ndarray] = {}
     for start in range(0, len(rows), batch):
-        replies += _sample_batch(model, tokenizer, rows[start : start + batch], ids, uniforms, config)
+        part = rows[start : start + batch]
+        # Only those of the prompts at hand are held: of a large pool they take as much memory as the tokens.
+        uniforms = {
+            index: uniforms[index]
+            if index in uniforms
+            else stream(seed, "sample", numbers[index]).random((per_prompt, config.max_tokens))
+            for index in dict.fromkeys(index for index, _ in part)
+        }
+        replies += _sample_batch(model, tokenizer, part, ids, uniforms, config, ends)
         if progress is not None:
             progress(len(replies), len(rows), "replies")
     return sorted(replies, key=lambda reply: (reply.prompt, reply.sample))
+
+
+def end_tokens(
+    model: PreTrainedModel | None, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str] = ()
+) -> tuple[int, ...]:
+    """Token ids that end a reply: the tokenizer's, those of the model's generation settings, and ``stop``.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or one of ``stop`` is not a single token.
+    """
+    ends = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ends += own if isinstance(own, list) else [] if own is None else [own]
+    vocabulary = tokenizer.get_vocab() if stop else {}
+    for text in stop:
+        known = vocabulary.get(text)
+        tokens = tokenizer(text, add_special_tokens=False)["input_ids"] if known is None else [known]
+        if len(tokens) != 1:
+            raise ConfigError(f"sampler.stop: {text!r} is {len(tokens)} tokens for this tokenizer; name single tokens")
+        if known is None and str(tokenizer.decode(tokens)).strip() != text.strip():
+            raise ConfigError(f"sampler.stop: {text!r} is no token of this tokenizer")
+        ends += tokens
+    if not ends:
+        raise ConfigError("neither the model nor its tokenizer has an end token; name one that ends a reply in stop")
+    return tuple(dict.fromkeys(int(end) for end in ends))
 
 
 def _sample_batch(
@@ -98,158 +112,110 @@ def _sample_batch(
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[tuple[int, int]],
     ids: Sequence[Sequence[int]],
-    uniforms: Sequence[np.ndarray],
+    uniforms: Mapping[int, np.ndarray],
     config: SamplerConfig,
+    ends: tuple[int, ...],
 ) -> list[Reply]:
+    device = model.device
     unique = list(dict.fromkeys(prompt for prompt, _ in rows))
     place = {prompt: position for position, prompt in enumerate(unique)}
-    repeats = torch.tensor([place[prompt] for prompt, _ in rows])
-    prompt_BT, mask_BT = left_padded([ids[prompt] for prompt in unique], tokenizer.pad_token_id)
-    uniform_BT = torch.from_numpy(np.stack([uniforms[prompt][number] for prompt, number in rows]))
-    cache = _growing_cache(model.config.num_hidden_layers, room=config.max_tokens)
-    logits_BV = model(
-        input_ids=prompt_BT,
-        attention_mask=mask_BT,
-        position_ids=(mask_BT.cumsum(-1) - 1).clamp(min=0),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
-    logits_BV, mask_BT = logits_BV[repeats], mask_BT[repeats]
-    _select(cache, repeats)
+    wide = torch.float32 if device.type == "mps" else torch.float64
+    uniform_BT = torch.from_numpy(np.stack([uniforms[prompt][number] for prompt, number in rows])).to(device, wide)
+    session = open_session(model)
+    logits_BV = session.start([ids[prompt] for prompt in unique], torch.tensor([place[prompt] for prompt, _ in rows]))
 
     n_rows = len(rows)
-    tokens_BT = torch.full((n_rows, config.max_tokens), tokenizer.pad_token_id)
-    logprob_B = torch.zeros(n_rows, dtype=torch.float64)
-    entropy_B = torch.zeros(n_rows, dtype=torch.float64)
-    row_B = torch.arange(n_rows)
-    is_alive_B = torch.ones(n_rows, dtype=torch.bool)
+    tokens_BT = torch.full((n_rows, config.max_tokens), filler(tokenizer), device=device)
+    length_B = torch.zeros(n_rows, dtype=torch.long, device=device)
+    is_finished_B = torch.zeros(n_rows, dtype=torch.bool, device=device)
+    logprob_B = torch.zeros(n_rows, dtype=wide, device=device)
+    entropy_B = torch.zeros(n_rows, dtype=wide, device=device)
+    ends_E = torch.tensor(ends, device=device)
+    row_B = torch.arange(n_rows, device=device)
+    is_alive_B = torch.ones(n_rows, dtype=torch.bool, device=device)
     for step in range(config.max_tokens):
-        logprob_BV = torch.log_softmax(logits_BV / config.temperature, dim=-1)
-        probability_BV = logprob_BV.exp()
-        token_B = _inverse_cdf(probability_BV, uniform_BT[row_B, step])
+        token_B, token_logprob_B, token_entropy_B = draw(filtered(logits_BV, config.settings), uniform_BT[row_B, step])
         live_B = row_B[is_alive_B]
         tokens_BT[live_B, step] = token_B[is_alive_B]
-        logprob_B[live_B] += logprob_BV.gather(1, token_B[:, None])[is_alive_B, 0]
-        # A token of probability 0 has log-probability -inf and contributes 0, as the limit of p ln p.
-        entropy_B[live_B] -= torch.nan_to_num(probability_BV * logprob_BV, nan=0.0).sum(-1)[is_alive_B]
-        is_alive_B &= token_B != tokenizer.eos_token_id
+        length_B[live_B] += 1
+        logprob_B[live_B] += token_logprob_B[is_alive_B]
+        entropy_B[live_B] += token_entropy_B[is_alive_B]
+        is_end_B = torch.isin(token_B, ends_E)
+        is_finished_B[live_B] = is_end_B[is_alive_B]
+        is_alive_B &= ~is_end_B
         n_alive = int(is_alive_B.sum())
         if step + 1 == config.max_tokens or n_alive == 0:
             break
         if n_alive < _CROWDED * len(row_B):
             keep = is_alive_B.nonzero()[:, 0]
-            row_B, token_B, mask_BT = row_B[keep], token_B[keep], mask_BT[keep]
-            is_alive_B = torch.ones(n_alive, dtype=torch.bool)
-            _select(cache, keep)
-        mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(mask_BT), 1)], dim=1)
-        logits_BV = model(
-            input_ids=token_B[:, None],
-            attention_mask=mask_BT,
-            position_ids=mask_BT.sum(-1, keepdim=True) - 1,
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
-    return _replies(tokenizer, rows, tokens_BT, logprob_B, entropy_B)
-
-
-_CROWDED = 0.75
-"""Finished rows are dropped once fewer than this share is alive: moving the cache costs about one step."""
-
-
-def _replies(
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[tuple[int, int]],
-    tokens_BT: torch.Tensor,
-    logprob_B: torch.Tensor,
-    entropy_B: torch.Tensor,
-) -> list[Reply]:
-    ids = []
-    for tokens in tokens_BT.tolist():
-        end = tokens.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in tokens else len(tokens)
-        ids.append(tokens[:end])
-    texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+            row_B, token_B, is_alive_B = row_B[keep], token_B[keep], is_alive_B[keep]
+            session.keep(keep)
+        logits_BV = session.step(token_B)
+    token_ids = [tokens[:length] for tokens, length in zip(tokens_BT.tolist(), length_B.tolist(), strict=True)]
+    is_finished = is_finished_B.tolist()
+    # Whatever ended a reply is no part of its text, special or not.
+    texts = tokenizer.batch_decode(
+        [tokens[:-1] if ended else tokens for tokens, ended in zip(token_ids, is_finished, strict=True)],
+        skip_special_tokens=True,
+    )
+    measured = (texts, is_finished, logprob_B.tolist(), entropy_B.tolist())
     return [
-        Reply(
-            prompt=prompt,
-            sample=number,
-            token_ids=tokens,
-            text=text,
-            finished=tokens[-1] == tokenizer.eos_token_id,
-            logprob=logprob,
-            entropy=entropy,
-        )
-        for (prompt, number), tokens, text, logprob, entropy in zip(
-            rows, ids, texts, logprob_B.tolist(), entropy_B.tolist(), strict=True
-        )
+        Reply(prompt, number, tokens, text, finished, logprob, entropy)
+        for (prompt, number), tokens, text, finished, logprob, entropy in zip(rows, token_ids, *measured, strict=True)
     ]
 
 
-def _inverse_cdf(probability_BV: torch.Tensor, uniform_B: torch.Tensor) -> torch.Tensor:
-    """The token at which the cumulative probability passes ``uniform_B``; one of probability 0 is never drawn."""
-    cumulative_BV = probability_BV.cumsum(-1)
-    if not bool(torch.isfinite(cumulative_BV[:, -1]).all()):
+_CROWDED = 0.9
+"""Finished rows are dropped once fewer than this share is alive."""
+
+
+def draw(logits_BV: torch.Tensor, uniform_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The token (B,) at which the cumulative probability passes ``uniform_B``, its log-probability, and the entropy.
+
+    The vocabulary is cut into blocks: first the block is found from the blocks' sums in double precision, then the
+    token in it. No number goes through a running sum of more than a block, however large the vocabulary; a token of
+    probability 0 is never drawn. ``logits_BV`` is float32, -inf for tokens that cannot be drawn.
+
+    Raises
+    ------
+    NonFiniteError
+        If a row is no distribution.
+    """
+    # Differences to the largest lose no digits to a level that all logits share. From -200 on the weight is 0 in
+    # float32, and so is its product with a number that is finite.
+    shifted_BV = (logits_BV - logits_BV.amax(dim=-1, keepdim=True)).clamp_(min=-200.0)
+    weight_BV = shifted_BV.exp()
+    n_rows, vocabulary = weight_BV.shape
+    block = max(16, round(vocabulary**0.5))
+    padding = -vocabulary % block
+    blocks_BKW = (
+        F.pad(weight_BV, (0, padding)).view(n_rows, -1, block) if padding else weight_BV.view(n_rows, -1, block)
+    )
+    wide = uniform_B.dtype
+    ends_BK = blocks_BKW.sum(-1, dtype=torch.float32).to(wide).cumsum(-1)
+    total_B1 = ends_BK[:, -1:]
+    if not bool(torch.isfinite(total_B1).all()):
         raise NonFiniteError("the policy returned scores that are not finite while sampling; its weights are damaged")
-    # Rounding leaves the total near 1, not at 1: the draw is scaled to it, and stays below it.
-    total_B1 = cumulative_BV[:, -1:]
-    target_B1 = (uniform_B[:, None].to(total_B1.dtype) * total_B1).clamp(max=torch.nextafter(total_B1, -total_B1))
-    return torch.searchsorted(cumulative_BV, target_B1, right=True)[:, 0]
+    # The target stays below the total, so that a token is found whatever rounding does.
+    target_B1 = (uniform_B[:, None] * total_B1).clamp(max=torch.nextafter(total_B1, torch.zeros_like(total_B1)))
+    chosen_B1 = torch.searchsorted(ends_BK, target_B1, right=True)
+    before_B1 = torch.where(chosen_B1 > 0, ends_BK.gather(1, (chosen_B1 - 1).clamp(min=0)), 0.0)
+    within_BW = blocks_BKW[torch.arange(n_rows, device=logits_BV.device), chosen_B1[:, 0]].to(wide).cumsum(-1)
+    last_B1 = within_BW[:, -1:]
+    inside_B1 = (target_B1 - before_B1).clamp(max=torch.nextafter(last_B1, torch.zeros_like(last_B1)))
+    token_B = (chosen_B1 * block + torch.searchsorted(within_BW, inside_B1, right=True))[:, 0]
+    log_total_B = total_B1[:, 0].log()
+    logprob_B = shifted_BV.gather(1, token_B[:, None])[:, 0] - log_total_B
+    return token_B, logprob_B, log_total_B - dot(weight_BV, shifted_BV) / total_B1[:, 0]
 
 
-def left_padded(ids: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids (B, T) that end together, and the mask (B, T) of the real ones."""
-    length = max(len(tokens) for tokens in ids)
-    ids_BT = torch.tensor([[pad] * (length - len(tokens)) + list(tokens) for tokens in ids])
-    mask_BT = torch.tensor([[0] * (length - len(tokens)) + [1] * len(tokens) for tokens in ids])
-    return ids_BT, mask_BT
-
-
-class _GrowingLayer(DynamicLayer):
-    """Keys and values (B, heads, T, d) written in place into room allocated once, and read as a view."""
-
-    def __init__(self, room: int) -> None:
-        super().__init__()
-        self.room = room
-        self.length = 0
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = (self._roomy(key_states), self._roomy(value_states))
-        end = self.length + key_states.shape[2]
-        assert self.keys is not None
-        assert self.values is not None
-        self.keys[:, :, self.length : end] = key_states
-        self.values[:, :, self.length : end] = value_states
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
-
-    def get_seq_length(self, *args: object) -> int:
-        return self.length
-
-    def select(self, rows: torch.Tensor) -> None:
-        """Keep ``rows``, in that order; a row may be named more than once."""
-        assert self.keys is not None
-        assert self.values is not None
-        self.keys, self.values = self._chosen(self.keys, rows), self._chosen(self.values, rows)
-
-    def _roomy(self, states: torch.Tensor) -> torch.Tensor:
-        rows, heads, length, width = states.shape
-        return states.new_empty((rows, heads, length + self.room, width))
-
-    def _chosen(self, states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        chosen = states.new_empty((len(rows), *states.shape[1:]))
-        chosen[:, :, : self.length] = states[:, :, : self.length][rows]
-        return chosen
-
-
-def _growing_cache(layers: int, *, room: int) -> Cache:
-    return Cache(layers=[_GrowingLayer(room) for _ in range(layers)])
-
-
-def _select(cache: Cache, rows: torch.Tensor) -> None:
-    for layer in cache.layers:
-        assert isinstance(layer, _GrowingLayer)
-        layer.select(rows)
+def _affordable_batch(model: PreTrainedModel, longest_prompt: int, max_tokens: int, per_prompt: int) -> int:
+    holders = per_prompt if isinstance(open_session(model), SharedPrompts) else 1
+    length = max_tokens + -(-longest_prompt // holders)
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    # Keys and values, and the logits in four forms.
+    per_reply = int(2 * 4 * config.num_hidden_layers * kv_heads * width * length + 4 * 4 * config.vocab_size)
+    return max(8, min(BATCH, CACHE_BYTES.get(model.device.type, 2**30) // per_reply))

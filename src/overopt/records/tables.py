@@ -5,7 +5,7 @@ Everything that is reported can be computed from these tables; none of it needs 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,9 @@ import polars as pl
 
 from overopt.errors import ArtifactError, DataError
 
-Kind = Literal["prompts", "preferences", "samples", "pair_scores", "scores", "rl_steps"]
+Kind = Literal[
+    "prompts", "preferences", "samples", "pair_scores", "scores", "rl_steps", "replies", "rl_replies", "rl_curve"
+]
 VERSION = 1
 
 _RECORD: dict[str, Any] = {
@@ -65,17 +67,33 @@ COLUMNS: dict[Kind, dict[str, Any]] = {
     "samples": {**_RECORD, **_GOLD},
     # RL samples are samples with the step they were drawn at and the score they were drawn against.
     "rl_steps": {"step": pl.Int64, **_RECORD, "proxy": pl.Float64, **_GOLD},
+    # What any policy said to any prompts, and what it said while it was trained; gold is null where none was asked.
+    "replies": {**_RECORD, "prompt_id": pl.String},
+    "rl_replies": {"step": pl.Int64, **_RECORD, "proxy": pl.Float64, "shaped": pl.Float64, "gold": pl.Float64},
+    # One row a measured step; the standard error of each is over held-out prompts.
+    "rl_curve": {
+        "step": pl.Int64,
+        **{
+            name: pl.Float64
+            for measured in ("kl", "k1", "k3", "proxy", "shaped", "gold", "entropy", "length", "truncated", "tie_rate")
+            for name in (measured, f"{measured}_se")
+        },
+    },
     "scores": {"prompt_id": pl.Int64, "sample_id": pl.Int64, "proxy": pl.Float64},
     "pair_scores": {"pair_id": pl.Int64, "score_chosen": pl.Float64, "score_rejected": pl.Float64},
 }
 
 
-def write_table(frame: pl.DataFrame, path: Path, kind: Kind, settings: Mapping[str, Any]) -> None:
-    """Write a table with its kind, version and settings (sampler, model, seed …) inside the file."""
+def write_table(
+    frame: pl.DataFrame, path: Path, kind: Kind, settings: Mapping[str, Any], *, extra: Sequence[str] = ()
+) -> None:
+    """Write a table with its kind, version and settings (sampler, model, seed …) inside the file.
+
+    ``extra`` names columns beyond those of the kind that are written as they are.
+    """
     metadata = {"overopt": json.dumps({"kind": kind, "version": VERSION, "settings": dict(settings)}, sort_keys=True)}
-    frame.select(list(COLUMNS[kind])).cast(pl.Schema(COLUMNS[kind])).write_parquet(
-        path, metadata=metadata, statistics=False
-    )
+    own = frame.select(list(COLUMNS[kind])).cast(pl.Schema(COLUMNS[kind]))
+    own.hstack(frame.select(list(extra))).write_parquet(path, metadata=metadata, statistics=False)
 
 
 def read_table(path: Path, kind: Kind) -> pl.DataFrame:

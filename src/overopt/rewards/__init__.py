@@ -1,1 +1,1 @@
-"""Scorers: the gold rubric and reward-model checkpoints."""
+"""Scorers: the gold rubric, reward-model checkpoints, ensembles, judges; label noise; shaping apart from scores."""

@@ -1,56 +1,103 @@
-"""Score replies with a reward model saved in Hugging Face format.
+"""Score replies with a reward model saved in Hugging Face format: any sequence-classification model with one output.
 
-The text that is scored is the prompt, the reply and the end token, always all three; the score is read at the last
-real token. Padding is on the right and masked, so that neither batch size nor order moves a score by more than
-rounding; scores are float32, dropout is off, and texts that were scored before in a call are not scored again.
+What is scored is the prompt, the reply and the end token, always all three, tokenized by the reward model's own
+tokenizer. Decoders are read at the last real token, encoders where they read themselves. Padding is on the right and
+masked, so that neither batch size nor order moves a score by more than rounding; the head computes in float32 whatever
+the body does, dropout is off, and texts that occur twice in a call are scored once.
+
+Axes: B texts, T tokens.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from overopt.errors import ConfigError, DataError, NonFiniteError, ShapeError
+from overopt.errors import ConfigError, DataError, NonFiniteError
+from overopt.hf.encoding import context_length, encode_scored, right_padded
+from overopt.hf.loading import choose_device, choose_dtype, evaluating, load_model, load_tokenizer
+from overopt.protocols import Progress, Prompt
+from overopt.rewards.pairs import distinct_pairs
 from overopt.stats.estimate import FloatArray
+
+BATCH_TOKENS = {"cpu": 4_096}
+"""Tokens of a batch, padding included, by device: on a CPU the fastest for models of up to 1 M parameters."""
+BATCH_TOKENS_ELSEWHERE = 16_384
 
 
 class RewardModel:
     """A sequence-classification model with one output, as a :class:`~overopt.protocols.Scorer`.
 
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Is taken over: its head is kept in float32, and it is in evaluation mode while it scores.
+    batch_tokens : int, optional
+        Tokens that are read at once, padding included, at least 1; a longer text is a batch of its own. No score
+        depends on it. 4,096 on a CPU and 16,384 elsewhere, unless given.
+
     Raises
     ------
     ConfigError
-        If the checkpoint has more than one output, or padding cannot be told from the end of a text.
+        If the model has more than one output, or no head of its own, or the tokenizer has no token to end a text.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str = "reward-model"):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str = "reward-model",
+        batch_tokens: int | None = None,
+    ):
         if model.config.num_labels != 1:
             raise ConfigError(f"{name} has {model.config.num_labels} outputs; a reward model has one")
-        if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-            raise ConfigError(f"the tokenizer of {name} needs a pad token that is not its end token")
-        # The model looks for the last token that is not its own pad token: it must be the one that pads here.
-        model.config.pad_token_id = tokenizer.pad_token_id
+        if tokenizer.eos_token_id is None:
+            raise ConfigError(
+                f"the tokenizer of {name} needs an end-of-sequence token: the end of a text must be visible"
+            )
+        if batch_tokens is None:
+            batch_tokens = BATCH_TOKENS.get(model.device.type, BATCH_TOKENS_ELSEWHERE)
+        if batch_tokens < 1:
+            raise ConfigError(f"batch_tokens must be at least 1; got {batch_tokens}")
         self.name = name
         self.model = model.eval()
         self.tokenizer = tokenizer
+        self.batch_tokens = batch_tokens
+        _keep_head_in_float32(model, name)
 
     @classmethod
-    def load(cls, path: str | Path) -> "RewardModel":
-        """Any checkpoint that ``AutoModelForSequenceClassification`` loads, in float32."""
-        model = AutoModelForSequenceClassification.from_pretrained(
-            path, dtype=torch.float32, attn_implementation="eager"
-        )
-        return cls(model, AutoTokenizer.from_pretrained(path), name=Path(path).name)
+    def load(cls, path: str | Path, *, device: str | None = None, dtype: str | None = None) -> "RewardModel":
+        """Any checkpoint that ``AutoModelForSequenceClassification`` loads, from a folder or by its hub name.
+
+        Parameters
+        ----------
+        device : str, optional
+            The fastest there is, unless named.
+        dtype : str, optional
+            Of the body: float32 on a CPU and bfloat16 elsewhere, unless named.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such model, its head is not among the saved weights, it has more than one output, or the
+            device or dtype cannot be used.
+        """
+        place = choose_device(device)
+        if (Path(path) / "adapter_config.json").is_file():
+            raise ConfigError(
+                f"{path} holds an adapter, not a model; merge it into its base (peft: merge_and_unload) and save that"
+            )
+        model = load_model(AutoModelForSequenceClassification, path, device=place, dtype=choose_dtype(dtype, place))
+        return cls(model, _load_tokenizer(path), name=Path(path).name)
 
     def score(
-        self,
-        prompts: Sequence[str],
-        completions: Sequence[str],
-        *,
-        batch: int = 256,
-        progress: Callable[[int, int, str], None] | None = None,
+        self, prompts: Sequence[Prompt], completions: Sequence[str], *, progress: Progress | None = None
     ) -> FloatArray:
         """Scores (B,) in log-odds, float64 holding float32 values.
 
@@ -59,62 +106,186 @@ class RewardModel:
         ShapeError
             If there are not as many prompts as completions.
         DataError
-            If a text is longer than the model's context: it is never cut.
+            If a text is longer than the model's context, as it is never cut, or holds tokens that the model lacks.
+        ConfigError
+            If a prompt is a conversation and the tokenizer has no chat template.
         NonFiniteError
             If a score is not finite.
         """
-        if len(prompts) != len(completions):
-            raise ShapeError(f"{len(prompts)} prompts do not go with {len(completions)} completions")
-        pairs = list(dict.fromkeys(zip(prompts, completions, strict=True)))
-        ids = encode_texts(self.tokenizer, [p for p, _ in pairs], [c for _, c in pairs])
-        longest = max((len(tokens) for tokens in ids), default=0)
-        if longest > self.model.config.max_position_embeddings:
-            raise DataError(
-                f"a text of {longest} tokens does not fit {self.name}, "
-                f"which reads {self.model.config.max_position_embeddings}; shorten the prompts"
-            )
-        scores = np.empty(len(pairs), dtype=np.float64)
-        order = np.argsort([len(tokens) for tokens in ids], kind="stable")
-        for start in range(0, len(order), batch):
-            rows = order[start : start + batch]
-            scores[rows] = self._forward([ids[row] for row in rows])
-            if progress is not None:
-                progress(start + len(rows), len(order), "texts")
+        pairs = distinct_pairs(prompts, completions)
+        texts = _encode(self.tokenizer, pairs.prompts, pairs.completions)
+        self._check(texts)
+        scores = np.empty(len(texts), dtype=np.float64)
+        done = 0
+        with evaluating(self.model):
+            for rows in _batches([len(text.ids) for text in texts], self.batch_tokens):
+                scores[rows] = self._forward([texts[row] for row in rows])
+                done += len(rows)
+                if progress is not None:
+                    progress(done, len(texts), "texts")
         if not np.isfinite(scores).all():
             raise NonFiniteError(f"{self.name} returned a score that is not finite; its weights are damaged")
-        place = {pair: index for index, pair in enumerate(pairs)}
-        return scores[[place[pair] for pair in zip(prompts, completions, strict=True)]]
+        return scores[pairs.place_B]
 
-    @torch.no_grad()
-    def _forward(self, ids: Sequence[Sequence[int]]) -> FloatArray:
-        ids_BT, mask_BT = right_padded(ids, self.tokenizer.pad_token_id)
-        return np.asarray(self.model(input_ids=ids_BT, attention_mask=mask_BT).logits[:, 0].double())
+    def _check(self, texts: "Sequence[_Text]") -> None:
+        longest = max((len(text.ids) for text in texts), default=0)
+        room = _room(self.model)
+        if room is not None and longest > room:
+            raise DataError(
+                f"a text of {longest} tokens does not fit {self.name}, which reads {room}; shorten the prompts"
+            )
+        largest = max((max(text.ids, default=0) for text in texts), default=0)
+        if largest >= (known := _vocabulary(self.model)):
+            raise DataError(
+                f"the tokenizer of {self.name} gives token {largest}, but the model knows {known}; "
+                "they do not belong together"
+            )
+
+    @torch.inference_mode()
+    def _forward(self, texts: "Sequence[_Text]") -> FloatArray:
+        device = self.model.device
+        pad = _absent_token([text.ids for text in texts], _vocabulary(self.model), self.tokenizer.pad_token_id)
+        ids_BT, mask_BT = right_padded([text.ids for text in texts], pad)
+        inputs = {"input_ids": ids_BT.to(device), "attention_mask": mask_BT.to(device)}
+        if any(text.types for text in texts):
+            types = [text.types or [0] * len(text.ids) for text in texts]
+            inputs["token_type_ids"] = right_padded(types, 0)[0].to(device)
+        # A caller that trains in mixed precision would have the head in half precision.
+        with _padded_by(self.model, pad), torch.autocast(device.type, enabled=False):
+            logits = self.model(**inputs).logits
+        if logits.shape != (len(texts), 1):
+            raise ConfigError(
+                f"{self.name} gives {tuple(logits.shape)} scores for {len(texts)} texts; it must give one each"
+            )
+        return np.asarray(logits[:, 0].double().cpu())
 
 
-def encode_texts(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], completions: Sequence[str]
-) -> list[list[int]]:
-    """Token ids of prompt, completion and end token; the two are tokenized apart, as they were when sampled."""
-    heads = _encode_unique(tokenizer, prompts, special=True)
-    tails = _encode_unique(tokenizer, completions, special=False)
-    return [
-        [*heads[prompt], *tails[completion], tokenizer.eos_token_id]
-        for prompt, completion in zip(prompts, completions, strict=True)
-    ]
+@dataclass(frozen=True, slots=True)
+class _Text:
+    ids: list[int]
+    types: list[int] | None
+    """Which of two segments each token is in, for encoders that were trained to be told."""
 
 
-def right_padded(ids: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids (B, T) that start together, and the mask (B, T) of the real ones."""
-    length = max(len(tokens) for tokens in ids)
-    ids_BT = torch.tensor([[*tokens, *[pad] * (length - len(tokens))] for tokens in ids])
-    mask_BT = torch.tensor([[1] * len(tokens) + [0] * (length - len(tokens)) for tokens in ids])
-    return ids_BT, mask_BT
+def _encode(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[_Text]:
+    is_for_encoders = _is_for_encoders(tokenizer)
+    pairs: list[int] = []
+    others: list[int] = []
+    for row, prompt in enumerate(prompts):
+        (pairs if is_for_encoders and isinstance(prompt, str) else others).append(row)
+    found = _encode_pairs(tokenizer, [str(prompts[row]) for row in pairs], [completions[row] for row in pairs])
+    spoken = encode_scored(tokenizer, [prompts[row] for row in others], [completions[row] for row in others])
+    texts = dict(zip(pairs, found, strict=True)) | {
+        row: _Text(ids, None) for row, ids in zip(others, spoken, strict=True)
+    }
+    return [texts[row] for row in range(len(prompts))]
 
 
-def _encode_unique(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special: bool) -> dict[str, list[int]]:
-    unique = list(dict.fromkeys(texts))
-    if not unique:
-        return {}
-    # A reply that spells the end token is scored as the text it is.
-    ids = tokenizer(unique, add_special_tokens=special, split_special_tokens=True)["input_ids"]
-    return dict(zip(unique, ids, strict=True))
+def _encode_pairs(tokenizer: PreTrainedTokenizerBase, prompts: list[str], completions: list[str]) -> list[_Text]:
+    """Two texts in an encoder's own form, with separators between them and at the end."""
+    if not prompts:
+        return []
+    found = tokenizer(prompts, completions, split_special_tokens=True, verbose=False)
+    types = found.get("token_type_ids") or [None] * len(prompts)
+    return [_Text(*text) for text in zip(found["input_ids"], types, strict=True)]
+
+
+def _is_for_encoders(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer closes a text with a separator by itself, as those of BERT and its kin do."""
+    separator = tokenizer.sep_token_id
+    return separator is not None and tokenizer("a", verbose=False)["input_ids"][-1] == separator
+
+
+def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Rows of batches of up to ``budget`` tokens, longest first: what does not fit into memory shows at once."""
+    rows: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+        if rows and lengths[rows[0]] * (len(rows) + 1) > budget:
+            yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows
+
+
+def _absent_token(ids: Sequence[Sequence[int]], vocabulary: int, preferred: int | None) -> int:
+    """A token to pad with: in none of the texts or, where those use the whole vocabulary, at the end of none.
+
+    Decoders of Hugging Face find the last real token as the last one that is not the pad token of their configuration:
+    padding with the end token, or with a token that ends a text, would move the score.
+    """
+    for taken in ({token for tokens in ids for token in tokens}, {tokens[-1] for tokens in ids if tokens}):
+        if preferred is not None and 0 <= preferred < vocabulary and preferred not in taken:
+            return preferred
+        free = next((token for token in range(vocabulary) if token not in taken), None)
+        if free is not None:
+            return free
+    raise DataError(
+        f"every one of the {vocabulary} tokens ends a text of this batch, none is left to pad with; score fewer"
+    )
+
+
+@contextlib.contextmanager
+def _padded_by(model: PreTrainedModel, pad: int) -> Iterator[None]:
+    """The model's configuration says ``pad`` inside, and what it said before outside."""
+    configs = [model.config, model.config.get_text_config()]
+    before = [config.pad_token_id for config in configs]
+    for config in configs:
+        config.pad_token_id = pad
+    try:
+        yield
+    finally:
+        for config, token in zip(configs, before, strict=True):
+            config.pad_token_id = token
+
+
+def _keep_head_in_float32(model: PreTrainedModel, name: str) -> None:
+    """All that comes after the body computes in float32: scores near 10 have steps of 1/16 in bfloat16."""
+    whole: Any = model
+    if hasattr(model, "get_base_model"):  # wrapped by PEFT
+        whole = whole.get_base_model()
+    body: Any = getattr(whole, whole.base_model_prefix, None)
+    heads = [child for child in whole.children() if child is not body]
+    if body is None or not any(True for head in heads for _ in head.parameters()):
+        raise ConfigError(
+            f"{name} has no head that can be told from its body; a reward model has a linear output on top"
+        )
+    for head in heads:
+        is_half = any(parameter.dtype != torch.float32 for parameter in head.parameters())
+        if is_half or any(parameter.dtype != torch.float32 for parameter in body.parameters()):
+            head.float()
+            head.register_forward_pre_hook(_in_float32)
+
+
+def _in_float32(_: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(
+        value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value for value in inputs
+    )
+
+
+def _room(model: PreTrainedModel) -> int | None:
+    """Most tokens of a text. Position tables with a padding row, as in RoBERTa, count from after it."""
+    length = context_length(model)
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            table: Any = module
+            return int(min(length or table.num_embeddings, table.num_embeddings - table.padding_idx - 1))
+    return length
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    embeddings: Any = model.get_input_embeddings()
+    return int(embeddings.num_embeddings)
+
+
+def _load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer at ``path``; where it names no end token, as BERT's, the separator ends a text."""
+    try:
+        return load_tokenizer(path)
+    except ConfigError:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            if tokenizer.sep_token is not None:
+                tokenizer.eos_token = tokenizer.sep_token
+                return tokenizer
+        raise

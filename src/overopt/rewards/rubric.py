@@ -31,7 +31,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from overopt.errors import MissingExtraError, ShapeError
+from overopt.errors import MissingExtraError
+from overopt.protocols import Progress, Prompt
+from overopt.rewards.pairs import answered_text, check_paired
 from overopt.stats.estimate import FloatArray
 
 PARTS = ("valence", "relevance", "repetition", "length", "question")
@@ -39,6 +41,9 @@ PARTS = ("valence", "relevance", "repetition", "length", "question")
 BEST_VALENCE = 3.0
 BEST_WORDS = 12
 LENGTH_WIDTH = 0.7
+
+_REPORTED = 5_000
+"""Texts between two reports of progress, about a tenth of a second."""
 
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)*")
 
@@ -75,27 +80,35 @@ class GoldRubric:
     def __init__(self) -> None:
         self._valence = _lexicon()
 
-    def score(self, prompts: Sequence[str], completions: Sequence[str]) -> FloatArray:
+    def score(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], *, progress: Progress | None = None
+    ) -> FloatArray:
         """Total score (B,) of each completion; see the module for what it rewards."""
-        return self.score_parts(prompts, completions).total
+        return self.score_parts(prompts, completions, progress=progress).total
 
-    def score_parts(self, prompts: Sequence[str], completions: Sequence[str]) -> Rubric:
-        """Total and parts of each completion.
+    def score_parts(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], *, progress: Progress | None = None
+    ) -> Rubric:
+        """Total and parts of each completion; in a conversation, the last turn of the user is what it answers.
 
         Raises
         ------
         ShapeError
             If there are not as many prompts as completions.
+        DataError
+            If a completion is not a text, or a conversation has no turn of a user.
         """
-        if len(prompts) != len(completions):
-            raise ShapeError(f"{len(prompts)} prompts do not go with {len(completions)} completions")
+        check_paired(prompts, completions)
         contexts: dict[str, frozenset[str]] = {}
         counts = np.empty((len(completions), len(PARTS)), dtype=np.float64)
         for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-            context = contexts.get(prompt)
+            answered = answered_text(prompt)
+            context = contexts.get(answered)
             if context is None:
-                context = contexts[prompt] = frozenset(words_of(prompt)) - FUNCTION_WORDS
+                context = contexts[answered] = frozenset(words_of(answered)) - FUNCTION_WORDS
             counts[index] = self._count(context, completion)
+            if progress is not None and ((index + 1) % _REPORTED == 0 or index + 1 == len(completions)):
+                progress(index + 1, len(completions), "texts")
         valence, shared, repeated, n_words, questions = counts.T
         kindness = np.maximum(valence, 0) / BEST_VALENCE
         with np.errstate(divide="ignore"):

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from overopt.assets.catalog import POLICY_WIDTHS, WIDTHS, base_model
 from overopt.errors import ConfigError
-from overopt.optimize.policy_gradient import PolicyGradientConfig
-from overopt.policies.sampler import SamplerConfig
+from overopt.optimize.settings import PolicyGradientConfig
+from overopt.protocols import SamplerConfig
 from overopt.seeding import stream_seed
 from overopt.studies.stages import (
     MODEL_FOLDER,

@@ -7,27 +7,29 @@ in each stage: stages run side by side, and results do not depend on how many do
 import ctypes
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
-from transformers.utils import logging as transformers_logging
 
 from overopt.assets.catalog import PROMPT_TOKENS, base_model, fingerprint, model_path
 from overopt.assets.chitchat import Split, exchanges, load_conversations
 from overopt.errors import DataError
-from overopt.optimize.policy_gradient import PolicyGradientConfig, optimize_policy
-from overopt.policies.logprobs import join_tokens, reply_statistics
-from overopt.policies.models import encode_prompts, load_policy
-from overopt.policies.sampler import Reply, SamplerConfig, sample
+from overopt.hf.loading import load_tokenizer, quiet_models
+from overopt.optimize.measurement import Measurement
+from overopt.optimize.policy_gradient import optimize_policy
+from overopt.optimize.settings import PolicyGradientConfig
+from overopt.optimize.trainable import merged
+from overopt.policies.models import HFPolicy
+from overopt.policies.tables import reply_table
+from overopt.protocols import SamplerConfig
 from overopt.records.tables import GOLD_PARTS, read_table, settings_of, write_table
 from overopt.rewards.checkpoint import RewardModel
 from overopt.rewards.rubric import GoldRubric
+from overopt.rewards.shaping import Standardise
 from overopt.seeding import stream, stream_seed
 from overopt.training.language_model import fit_prompts
 from overopt.training.reward_model import RewardTrainingConfig, save_reward_model, train_reward_model
@@ -54,6 +56,10 @@ class ShippedModel:
         """Its folder."""
         return model_path(self.width)
 
+    def load(self) -> HFPolicy:
+        """The model as a policy."""
+        return HFPolicy.load(self.path, device="cpu", dtype="float32")
+
 
 @stage_function(name="chitchat.prompts", version=1, title="prompts")
 def choose_prompts(
@@ -61,7 +67,7 @@ def choose_prompts(
 ) -> None:
     """Draw prompts of both splits, one from each evaluation conversation, cut to the policy's prompt length."""
     _prepare_torch()
-    _, tokenizer = load_policy(policy.path)
+    tokenizer = load_tokenizer(policy.path)
     conversations = load_conversations()
     frames = []
     sizes: dict[Split, int] = {"preference": preference_prompts, "evaluation": evaluation_prompts}
@@ -83,7 +89,7 @@ def choose_prompts(
     write_table(table, ctx.out / "prompts.parquet", "prompts", {"seed": seed, "prompt_tokens": PROMPT_TOKENS})
 
 
-@stage_function(name="chitchat.preferences", version=1, title="gold-labelled pairs")
+@stage_function(name="chitchat.preferences", version=2, title="gold-labelled pairs")
 def label_pairs(
     ctx: StageContext, *, prompts: Path, policy: ShippedModel, sampler: SamplerConfig, held_out: int, seed: int
 ) -> None:
@@ -92,17 +98,10 @@ def label_pairs(
     ``held_out`` pairs at the end are never trained on. Labels are the sign of the gold difference, as in Gao et al.
     """
     _prepare_torch()
-    model, tokenizer = load_policy(policy.path)
     rows = read_table(prompts / "prompts.parquet", "prompts").filter(pl.col("split") == "preference")
     texts = rows["prompt"].to_list()
-    replies = sample(
-        model,
-        tokenizer,
-        texts,
-        per_prompt=2,
-        config=sampler,
-        seed=stream_seed(seed, "pairs"),
-        progress=ctx.progress,
+    replies = policy.load().sample(
+        texts, per_prompt=2, config=sampler, seed=stream_seed(seed, "pairs"), progress=ctx.progress
     )
     gold = GoldRubric().score([texts[reply.prompt] for reply in replies], [reply.text for reply in replies])
     first, second = gold[0::2], gold[1::2]
@@ -182,34 +181,23 @@ def train_proxy(
     write_table(pl.DataFrame(scores), ctx.out / "pair_scores.parquet", "pair_scores", settings)
 
 
-@stage_function(name="chitchat.pool", version=1, title="best-of-n pool")
+@stage_function(name="chitchat.pool", version=2, title="best-of-n pool")
 def draw_pool(
     ctx: StageContext, *, prompts: Path, policy: ShippedModel, sampler: SamplerConfig, per_prompt: int, seed: int
 ) -> None:
     """Many replies of the base policy to each evaluation prompt, with their gold."""
     _prepare_torch()
-    model, tokenizer = load_policy(policy.path)
+    model = policy.load()
     rows = read_table(prompts / "prompts.parquet", "prompts").filter(pl.col("split") == "evaluation")
     texts = rows["prompt"].to_list()
-    replies = sample(
-        model,
-        tokenizer,
-        texts,
-        per_prompt=per_prompt,
-        config=sampler,
-        seed=stream_seed(seed, "pool"),
-        progress=ctx.progress,
+    replies = model.sample(
+        texts, per_prompt=per_prompt, config=sampler, seed=stream_seed(seed, "pool"), progress=ctx.progress
     )
-    logprob = np.array([reply.logprob for reply in replies])
-    table = _sample_table(
-        replies, rows["prompt_id"].to_list(), texts, policy_logprob=logprob, reference_logprob=logprob,
-        kl=np.zeros(len(replies)), entropy=np.array([reply.entropy for reply in replies]),
-    )  # fmt: skip
+    table = _with_gold(reply_table(texts, rows["prompt_id"].to_list(), replies, None), GoldRubric())
     settings = {
         "seed": seed,
-        "sampler": {**asdict(sampler), "top_p": 1.0, "top_k": 0},
-        "engine": "overopt.policies.sampler",
-        "dtype": "float32",
+        "sampler": asdict(sampler),
+        **model.describe(),
         "policy": policy.path.name,
         "policy_files": policy.files,
         "policy_parameters": base_model(policy.width).parameters,
@@ -228,7 +216,7 @@ def score_pool(ctx: StageContext, *, pool: Path, proxy: Path) -> None:
     write_table(table.with_columns(proxy=pl.Series(scores)), ctx.out / "scores.parquet", "scores", {})
 
 
-@stage_function(name="chitchat.rl", version=1, title="RL")
+@stage_function(name="chitchat.rl", version=2, title="RL")
 def run_rl(
     ctx: StageContext,
     *,
@@ -242,62 +230,49 @@ def run_rl(
 ) -> None:
     """Push the policy against the proxy; at each measurement, replies to every evaluation prompt are kept."""
     _prepare_torch()
-    reference, tokenizer = load_policy(policy.path)
-    scorer = RewardModel.load(proxy / MODEL_FOLDER)
-    gold = GoldRubric()
+    reference, scorer, gold = policy.load(), RewardModel.load(proxy / MODEL_FOLDER, device="cpu"), GoldRubric()
     table = read_table(prompts / "prompts.parquet", "prompts")
-    training = table.filter(pl.col("split") == "preference")["prompt"].to_list()
     evaluation = table.filter(pl.col("split") == "evaluation")
-    texts, prompt_ids = evaluation["prompt"].to_list(), evaluation["prompt_id"].to_list()
-    prompt_tokens = encode_prompts(tokenizer, texts)
     pair_scores = read_table(proxy / "pair_scores.parquet", "pair_scores")
     base_scores = np.concatenate([pair_scores["score_chosen"].to_numpy(), pair_scores["score_rejected"].to_numpy()])
-    frames: list[pl.DataFrame] = []
-
-    def measure(step: int, model: Any) -> None:
-        replies = sample(
-            model, tokenizer, texts, per_prompt=replies_per_prompt, config=sampler,
-            seed=stream_seed(seed, "measure", step),
-        )  # fmt: skip
-        tokens = join_tokens(
-            [prompt_tokens[reply.prompt] for reply in replies],
-            [reply.token_ids for reply in replies],
-            pad=tokenizer.pad_token_id,
-        )
-        statistics = reply_statistics(model, reference, tokens, temperature=sampler.temperature)
-        measured = _sample_table(
-            replies, prompt_ids, texts, gold=gold,
-            **{name: getattr(statistics, name).numpy() for name in statistics.__slots__},
-        )  # fmt: skip
-        proxy_scores = scorer.score(measured["prompt"].to_list(), measured["completion"].to_list())
-        frames.append(measured.with_columns(proxy=pl.Series(proxy_scores), step=pl.lit(step)))
-
-    optimized, logs = optimize_policy(
+    measurement = Measurement(
         reference,
-        tokenizer,
+        evaluation["prompt"].to_list(),
+        evaluation["prompt_id"].to_list(),
+        replies=replies_per_prompt,
+        proxy=scorer,
+        gold=gold,
+        sampler=sampler,
+        seed=seed,
+    )
+    optimized = optimize_policy(
+        reference,
         scorer,
-        training,
-        reward_scale=float(base_scores.std()) or 1.0,
+        table.filter(pl.col("split") == "preference")["prompt"].to_list(),
         config=config,
         sampler=sampler,
         seed=seed,
-        measure=measure,
+        measure=measurement,
+        # Rewards in units of the proxy's spread over replies of the base policy, fixed once and for all.
+        shaping=[Standardise(mean=0.0, sd=float(base_scores.std()) or 1.0)],
         progress=ctx.progress,
     )
+    measured = _with_gold(measurement.table(), gold)
     settings = {
         **settings_of(proxy / "pair_scores.parquet", "pair_scores"),
         "rl_seed": seed,
         "rl": asdict(config),
-        "sampler": {**asdict(sampler), "top_p": 1.0, "top_k": 0},
-        "engine": "overopt.policies.sampler",
-        "dtype": "float32",
+        "sampler": asdict(sampler),
+        **{name: value for name, value in reference.describe().items() if name != "policy"},
         "reference": policy.path.name,
         "reference_files": policy.files,
     }
-    write_table(pl.concat(frames), ctx.out / "rl.parquet", "rl_steps", settings)
-    pl.DataFrame([asdict(log) for log in logs]).write_parquet(ctx.out / "training_log.parquet", statistics=False)
-    optimized.save_pretrained(ctx.out / MODEL_FOLDER)
-    tokenizer.save_pretrained(ctx.out / MODEL_FOLDER)
+    write_table(measured, ctx.out / "rl.parquet", "rl_steps", settings)
+    pl.DataFrame([asdict(log) for log in optimized.logs]).write_parquet(
+        ctx.out / "training_log.parquet", statistics=False
+    )
+    merged(optimized.policy).save_pretrained(ctx.out / MODEL_FOLDER)
+    reference.tokenizer.save_pretrained(ctx.out / MODEL_FOLDER)
 
 
 def _prepare_torch() -> None:
@@ -309,40 +284,13 @@ def _prepare_torch() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library than glibc
             ctypes.CDLL("libc.so.6").malloc_trim(0)
-    transformers_logging.disable_progress_bar()
     # It reports as a warning that a reward head is new, which is what training one means.
-    transformers_logging.set_verbosity_error()
+    quiet_models()
 
 
-def _sample_table(
-    replies: Sequence[Reply],
-    prompt_ids: Sequence[int],
-    prompts: Sequence[str],
-    *,
-    policy_logprob: np.ndarray,
-    reference_logprob: np.ndarray,
-    kl: np.ndarray,
-    entropy: np.ndarray,
-    gold: GoldRubric | None = None,
-) -> pl.DataFrame:
-    """A table of kind "samples": the replies, what was measured of them, and their gold with its parts."""
-    texts = [prompts[reply.prompt] for reply in replies]
-    completions = [reply.text for reply in replies]
-    rubric = (gold or GoldRubric()).score_parts(texts, completions)
-    return pl.DataFrame(
-        {
-            "prompt_id": [prompt_ids[reply.prompt] for reply in replies],
-            "sample_id": [reply.sample for reply in replies],
-            "prompt": texts,
-            "completion": completions,
-            "token_ids": [reply.token_ids for reply in replies],
-            "length": [len(reply.token_ids) for reply in replies],
-            "finished": [reply.finished for reply in replies],
-            "policy_logprob": policy_logprob,
-            "reference_logprob": reference_logprob,
-            "kl": kl,
-            "entropy": entropy,
-            "gold": rubric.total,
-            **{GOLD_PARTS[part]: values for part, values in rubric.parts.items()},
-        }
+def _with_gold(table: pl.DataFrame, gold: GoldRubric) -> pl.DataFrame:
+    """The replies with their gold and its parts."""
+    rubric = gold.score_parts(table["prompt"].to_list(), table["completion"].to_list())
+    return table.with_columns(
+        gold=pl.Series(rubric.total), **{GOLD_PARTS[part]: pl.Series(values) for part, values in rubric.parts.items()}
     )

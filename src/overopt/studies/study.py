@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -102,18 +103,31 @@ def _changed(config: Any, changes: Mapping[str, Any], prefix: str) -> Any:
 
 
 def _converted(value: Any, expected: Any, key: str) -> Any:
-    """``value`` as the type of a setting: int, float, str, or a tuple of ints."""
+    """``value`` as the type of a setting: a number, text, truth value, choice, list of these, or none where allowed."""
+    kinds = [kind for kind in typing.get_args(expected) or (expected,) if kind is not Ellipsis]
+    origin = typing.get_origin(expected)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if origin is typing.Literal and value in kinds:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _converted(value, next(kind for kind in kinds if kind is not type(None)), key)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_converted(item, kinds[0], key) for item in value)
     if expected is float and is_number:
         return float(value)
     if expected is int and isinstance(value, int) and is_number:
         return value
-    if expected is str and isinstance(value, str):
+    if expected in (str, bool) and isinstance(value, expected):
         return value
-    if expected == tuple[int, ...] and isinstance(value, list) and all(type(item) is int for item in value):
-        return tuple(value)
-    names = {int: "a whole number", float: "a number", str: "a text"}
-    wanted = names.get(expected, "a list of whole numbers such as [8,16]")
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    if origin is typing.Literal:
+        wanted = f"one of {', '.join(map(str, kinds))}"
+    elif origin is tuple:
+        wanted = "a list of texts" if kinds[0] is str else "a list of whole numbers such as [8,16]"
+    else:
+        wanted = names[expected]
     raise ConfigError(f"{key} takes {wanted}; got {json.dumps(value)}")
 
 

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from overopt.errors import ConfigError, DataError, NonFiniteError
-from overopt.rewards.checkpoint import RewardModel, encode_texts, right_padded
+from overopt.hf.encoding import encode_scored, right_padded
+from overopt.rewards.checkpoint import RewardModel
 from overopt.seeding import stream
 
 
@@ -72,8 +73,8 @@ def train_reward_model(
     )
     torch.nn.init.zeros_(model.score.weight)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    chosen_ids = encode_texts(tokenizer, prompts, chosen)
-    rejected_ids = encode_texts(tokenizer, prompts, rejected)
+    chosen_ids = encode_scored(tokenizer, prompts, chosen)
+    rejected_ids = encode_scored(tokenizer, prompts, rejected)
     longest = max(len(ids) for ids in (*chosen_ids, *rejected_ids))
     if longest > model.config.max_position_embeddings:
         raise DataError(

@@ -1,0 +1,68 @@
+"""A scorer from one word of a command line: the rubric, a model, an ensemble, a judge.
+
+==========================  ========================================================================================
+``rubric``                  the gold rubric of the default study
+``PATH``                    a reward model: a folder or a hub name
+``mean:PATH,PATH,…``        an ensemble by its mean; ``min:…`` by its worst member; ``uwo:…@C`` by mean - C x variance
+``judge:FILE``              an OpenAI-compatible judge with the settings of a JSON file
+==========================  ========================================================================================
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import get_args
+
+from overopt.errors import ConfigError
+from overopt.protocols import Prompt, Scorer
+from overopt.rewards.checkpoint import RewardModel
+from overopt.rewards.ensemble import Ensemble, How
+from overopt.rewards.rubric import GoldRubric
+
+HOW: tuple[How, ...] = get_args(How)
+
+Samples = Callable[[], tuple[Sequence[Prompt], Sequence[str]]]
+"""Makes prompts and replies of the base policy, on which the members of an ensemble get one scale."""
+
+
+def open_scorer(spec: str, *, base: Samples, device: str | None = None, dtype: str | None = None) -> Scorer:
+    """The scorer that ``spec`` names; see the module for the forms.
+
+    Raises
+    ------
+    ConfigError
+        If the form is unknown, or a model or file is not there.
+    """
+    kind, colon, rest = spec.partition(":")
+    if spec == "rubric":
+        return GoldRubric()
+    if colon and kind == "judge":
+        return _judge(Path(rest))
+    if colon and (how := next((rule for rule in HOW if rule == kind), None)):
+        paths, _, coefficient = rest.partition("@")
+        members = [RewardModel.load(path, device=device, dtype=dtype) for path in paths.split(",") if path]
+        prompts, completions = base()
+        return Ensemble.calibrated(
+            members, prompts, completions, how=how, coefficient=_number(spec, coefficient) if coefficient else None
+        )
+    return RewardModel.load(spec, device=device, dtype=dtype)
+
+
+def _number(spec: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(f"{spec}: {text!r} after @ is no number") from error
+
+
+def _judge(path: Path) -> Scorer:
+    from overopt.rewards.judge import Judge, JudgeConfig
+
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the judge's settings cannot be read from {path}: {error}") from error
+    try:
+        return Judge(JudgeConfig(**settings))
+    except TypeError as error:
+        raise ConfigError(f"{path}: {error}") from error
