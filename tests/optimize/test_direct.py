@@ -1,5 +1,6 @@
 """Direct alignment against formulas in double precision and the optima of worlds whose completions can be listed."""
 
+import copy
 import itertools
 import json
 import math
@@ -327,15 +328,11 @@ CHAT = (
 def test_conversations_end_as_their_template_ends_a_turn(end, ending):
     """Up to the first token that stops sampling; by the tokenizer's end token where the template writes none."""
     reference = letter_policy(3)
-    tokenizer = letter_tokenizer(3)
+    tokenizer = copy.deepcopy(letter_tokenizer(3))
     eos = tokenizer.eos_token
     tokenizer.chat_template = CHAT.replace("{{ end }}", end.replace("</s>", eos)).replace("</s>", eos)
     reference.tokenizer = tokenizer
-    try:
-        prompt = [{"role": "user", "content": "c c"}]
-        pairs = Pairs.encode(reference, [prompt], ["a b"], ["b"], SAMPLER)
-    finally:
-        tokenizer.chat_template = None
+    pairs = Pairs.encode(reference, [[{"role": "user", "content": "c c"}]], ["a b"], ["b"], SAMPLER)
     ids = tokenizer.convert_tokens_to_ids
     assert pairs.packed.prompts[0] == [ids(token) for token in ("a", "c", "c", eos, "b")]
     tail = [ids(token) for token in ending.replace("</s>", eos).split()]
@@ -353,16 +350,13 @@ def test_completion_that_spells_the_end_token_does_not_end_there():
 
 def test_what_a_template_writes_after_a_turn_is_read_as_special_tokens():
     """Here the one that begins texts also ends turns, and sampling stops there."""
-    tokenizer = byte_tokenizer()
+    tokenizer = copy.deepcopy(byte_tokenizer())
     tokenizer.chat_template = (
         "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}!" + tokenizer.bos_token + "{% endfor %}"
     )
-    try:
-        prompt = [{"role": "user", "content": "Hello"}]
-        ends = [tokenizer.eos_token_id, tokenizer.bos_token_id]
-        (ids,) = encode_replies(tokenizer, [prompt], ["so on"], ends=ends)
-    finally:
-        tokenizer.chat_template = None
+    prompt = [{"role": "user", "content": "Hello"}]
+    ends = [tokenizer.eos_token_id, tokenizer.bos_token_id]
+    (ids,) = encode_replies(tokenizer, [prompt], ["so on"], ends=ends)
     parts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("so on", "!")]
     assert ids == [*parts[0], *parts[1], tokenizer.bos_token_id]
 
