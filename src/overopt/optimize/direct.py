@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from overopt.errors import ConfigError, DataError, NonFiniteError
-from overopt.optimize.checkpoints import Checkpoints, Found, State, fingerprint
+from overopt.optimize.checkpoints import Checkpoints, Found, fingerprint
 from overopt.optimize.fixed_replies import (
     Fitter,
     FittingConfig,
@@ -334,7 +334,7 @@ class _Alignment:
     def _save(self, stopped: str | None = None, *, is_measurement_due: bool = False) -> None:
         """Keep the state after the last step, if there was one and anywhere to keep it."""
         if self.checkpoints is not None and self.processes.is_first and self.logs:
-            self.checkpoints.save(self._state(), stopped, is_measurement_due=is_measurement_due)
+            self.checkpoints.save(self.fitter.state(self.logs), stopped, is_measurement_due=is_measurement_due)
 
     def _identity(self) -> dict[str, object]:
         """What a checkpoint must share with this run for the run to go on from it."""
@@ -350,12 +350,8 @@ class _Alignment:
             "pairs": self.pairs.digest(),
         }
 
-    def _state(self) -> State:
-        model, optimizer = self.fitter.policy.model, self.fitter.optimizer
-        return State(policy=model, critic=None, optimizer=optimizer, kl_coef=0.0, logs=self.logs)
-
     def _resume(self) -> Found | None:
-        found = None if self.checkpoints is None else self.checkpoints.load_into(self._state())
+        found = None if self.checkpoints is None else self.checkpoints.load_into(self.fitter.state(self.logs))
         if found is None or not found.logs:
             return found
         if len(found.logs) > self.config.steps:

@@ -8,10 +8,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
+from overopt.optimize.checkpoints import State
 from overopt.optimize.processes import Processes
 from overopt.optimize.steps import products
 from overopt.optimize.trainable import trainable_copy
@@ -84,6 +85,10 @@ class Fitter:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=self.config.learning_rate, betas=(0.9, 0.95), weight_decay=self.config.weight_decay
         )
+
+    def state(self, logs: Sequence[Any]) -> State:
+        """What a checkpoint of these weights and this optimiser holds."""
+        return State(policy=self.policy.model, critic=None, optimizer=self.optimizer, kl_coef=0.0, logs=logs)
 
     def precision(self) -> AbstractContextManager[object]:
         """Context of the products of training."""
