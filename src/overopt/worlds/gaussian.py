@@ -90,7 +90,7 @@ class GaussianWorld:
 
     def win_rate(self, n: float) -> float:
         """Chance that the gold of the best of ``n`` exceeds that of one base sample of its prompt."""
-        scale = self.slope * self.proxy_sd / math.hypot(self._residual_sd, self.gold_sd)
+        scale = self.win_rate_scale
         return best_of_n_mean(lambda u, q: np.asarray(ndtr(scale * normal_quantile(u, q))), n)
 
     def pair_accuracy(self) -> float:
@@ -110,6 +110,11 @@ class GaussianWorld:
         """KL of the optimum of E[proxy] - ``kl_coef`` KL."""
         check_setting("kl_coef", kl_coef, 0, open_low=True)
         return 0.5 * (self.proxy_sd / kl_coef) ** 2
+
+    @property
+    def win_rate_scale(self) -> float:
+        """A sample with the standardised proxy z has more gold than one base sample with the chance Phi(scale z)."""
+        return self.slope * self.proxy_sd / math.hypot(self._residual_sd, self.gold_sd)
 
     @property
     def _residual_sd(self) -> float:

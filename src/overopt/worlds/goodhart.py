@@ -10,6 +10,7 @@ Gold and proxy are expected values, not gains: subtract those at n = 1 or KL 0. 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,15 @@ from scipy.special import expit, ndtr
 
 from overopt.errors import ConfigError
 from overopt.worlds.gaussian import GaussianWorld, expected_maximum
-from overopt.worlds.integrals import FloatArray, best_of_n_mean, check_n, check_setting, normal_quantile
+from overopt.worlds.integrals import (
+    FloatArray,
+    best_of_n_kl,
+    best_of_n_mean,
+    best_of_n_win_rate,
+    check_n,
+    check_setting,
+    normal_quantile,
+)
 
 
 def regressional_world(dial: float, *, prompt_sd: float = 0.0) -> GaussianWorld:
@@ -70,6 +79,15 @@ class ExtremalWorld:
     def best_of_n_proxy(self, n: float) -> float:
         """Expected proxy of the best of ``n``."""
         return expected_maximum(n)
+
+    def best_of_n_kl(self, n: float) -> float:
+        """KL in nats; exact, since no two scores are equal."""
+        return best_of_n_kl(n)
+
+    def win_rate(self, n: float) -> float:
+        """Chance that the gold of the best of ``n`` exceeds that of one base sample of its prompt; needs noise."""
+        kinks = [float(ndtr(-self.onset))]
+        return best_of_n_win_rate(lambda u, q: self.expected_gold(normal_quantile(u, q)), n, self.noise_sd, kinks)
 
     def tilted_gold(self, kl: float) -> float:
         """Expected gold of the tilted policy."""
@@ -133,6 +151,16 @@ class CausalWorld:
     def best_of_n_proxy(self, n: float) -> float:
         """Expected proxy of the best of ``n``."""
         return self.proxy_sd * expected_maximum(n)
+
+    def best_of_n_kl(self, n: float) -> float:
+        """KL in nats; exact, since no two scores are equal."""
+        return best_of_n_kl(n)
+
+    def win_rate(self, n: float) -> float:
+        """Chance that the gold of the best of ``n`` exceeds that of one base sample of its prompt."""
+        slope = self.slope * self.proxy_sd
+        scale = slope / math.sqrt(2 - slope**2 + 2 * self.noise_sd**2)
+        return best_of_n_mean(lambda u, q: np.asarray(ndtr(scale * normal_quantile(u, q))), n)
 
     def tilted_gold(self, kl: float) -> float:
         """Conditioning without limit, which may move quality: the same line as for selection."""
@@ -209,6 +237,22 @@ class AdversarialWorld:
         """Expected proxy of the best of ``n``."""
         return self._best_of_n_mean(n, 1.0)
 
+    def best_of_n_kl(self, n: float) -> float:
+        """KL in nats; exact, since no two scores are equal."""
+        return best_of_n_kl(n)
+
+    def win_rate(self, n: float) -> float:
+        """Chance that the gold of the best of ``n`` exceeds that of one base sample of its prompt, half of equals."""
+        worth, noise = 1 - self.dial, 2 * self.noise_sd**2
+        usual_sd, rare_sd = math.sqrt(1 + noise), math.sqrt(worth**2 + noise)
+
+        def beats_base(gold: FloatArray) -> FloatArray:
+            over = gold - worth * self.bonus
+            beats_rare = ndtr(over / rare_sd) if rare_sd > 0 else (1 + np.sign(over)) / 2
+            return np.asarray((1 - self.rare_mass) * ndtr(gold / usual_sd) + self.rare_mass * beats_rare)
+
+        return self._best_of_n_integral(n, lambda x: (beats_base(x), beats_base(worth * x)))
+
     def chance_of_meeting(self, n: float) -> float:
         """Chance that ``n`` base samples hold at least one of the mode."""
         check_n(n)
@@ -254,7 +298,13 @@ class AdversarialWorld:
         return float(brentq(lambda shift: self._kl(shift) - kl, 0.0, top, xtol=1e-15, rtol=1e-14))
 
     def _best_of_n_mean(self, n: float, worth_of_mode: float) -> float:
-        """The trapezoidal rule, which for a smooth integrand that vanishes at both ends is exact to rounding."""
+        return self._best_of_n_integral(n, lambda x: (x, worth_of_mode * x))
+
+    def _best_of_n_integral(self, n: float, values: Callable[[FloatArray], tuple[FloatArray, FloatArray]]) -> float:
+        """Mean under the best of ``n`` of two functions of the proxy, one for usual samples and one for the mode.
+
+        The trapezoidal rule, which for a smooth integrand that vanishes at both ends is exact to rounding.
+        """
         check_n(n)
         if n < 1:
             raise ConfigError(f"n must be at least 1; got {n}")
@@ -265,7 +315,8 @@ class AdversarialWorld:
         rare = self.rare_mass * np.exp(-0.5 * (x - self.bonus) ** 2)
         with np.errstate(divide="ignore"):
             power = np.exp((n - 1) * np.log1p(np.maximum(below, -1.0))) if n > 1 else np.ones_like(x)
-        return float(n * step * np.sum(power * (usual + worth_of_mode * rare) * x) / math.sqrt(2 * math.pi))
+        of_usual, of_mode = values(x)
+        return float(n * step * np.sum(power * (usual * of_usual + rare * of_mode)) / math.sqrt(2 * math.pi))
 
 
 def _check_dial(dial: float, noise_sd: float, prompt_sd: float) -> None:

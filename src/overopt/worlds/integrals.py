@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri
 
 from overopt.errors import ConfigError
 
@@ -46,6 +47,61 @@ def best_of_n_mean(
         u, q = np.exp(-x / n), -np.expm1(-x / n)
         total += float(np.sum(weight * np.exp(-x) * value(u, q)))
     return total
+
+
+def best_of_n_win_rate(
+    gold: Callable[[FloatArray, FloatArray], FloatArray], n: float, noise_sd: float, kinks: Sequence[float] = ()
+) -> float:
+    """Chance that gold(u, q) plus noise at the largest of ``n`` uniform numbers exceeds that of one more sample.
+
+    Both samples have normal noise of their own. Without noise the comparison is a step, which no quadrature meets.
+    """
+    if not noise_sd > 0:
+        raise ConfigError("the win rate of this world is known for noise_sd above 0 only")
+    scale = np.sqrt(2) * noise_sd
+
+    def beats_base(u: FloatArray, q: FloatArray) -> FloatArray:
+        own = gold(u, q)
+        return np.array(
+            [best_of_n_mean(lambda v, r, g=one: ndtr((g - gold(v, r)) / scale), 1, kinks) for one in own]  # type: ignore[misc]
+        )
+
+    return best_of_n_mean(beats_base, n, kinks)
+
+
+def tilted_uniform_mean(value: Callable[[FloatArray, FloatArray], FloatArray], rate: float) -> float:
+    """Mean of ``value(u, q)`` for u in (0, 1) with a density proportional to exp(rate u), and q = 1 - u.
+
+    >>> round(tilted_uniform_mean(lambda u, q: u, 1e-9), 9)
+    0.5
+    """
+    if rate > _CUT:
+        y, weight = _half_line(0.0)
+        inside = y < rate
+        q, weight = y[inside] / rate, weight[inside] * np.exp(-y[inside])
+        return float(np.sum(weight * value(1 - q, q)))
+    t = np.arange(-4.0, 4.0 + _STEP / 2, _STEP)
+    s = np.pi * np.sinh(t)
+    q, u = 1 / (1 + np.exp(-s)), 1 / (1 + np.exp(s))
+    weight = _STEP * np.pi * np.cosh(t) * q * u * np.exp(-rate * q)
+    return float(np.sum(weight * value(u, q)) / np.sum(weight))
+
+
+def tilted_uniform_kl(rate: float) -> float:
+    """KL in nats of the density proportional to exp(rate u) on (0, 1) to the uniform one, for rate >= 0."""
+    if rate < 1e-3:
+        return rate**2 / 24 - rate**4 / 960
+    rest = np.exp(-rate)
+    return float(rate * rest / -np.expm1(-rate) - 1 - np.log1p(-rest) + np.log(rate))
+
+
+def tilted_uniform_rate(kl: float) -> float:
+    """The rate at which ``tilted_uniform_kl`` is ``kl``."""
+    check_setting("kl", kl, 0, 500)
+    if kl == 0:
+        return 0.0
+    log_rate = brentq(lambda t: tilted_uniform_kl(np.exp(t)) - kl, -40.0, kl + 3.0, xtol=1e-13, rtol=1e-14)
+    return float(np.exp(log_rate))
 
 
 def normal_quantile(u: FloatArray, q: FloatArray) -> FloatArray:

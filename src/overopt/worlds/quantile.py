@@ -11,7 +11,16 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import digamma, polygamma
 
-from overopt.worlds.integrals import FloatArray, best_of_n_kl, check_n, check_setting
+from overopt.worlds.integrals import (
+    FloatArray,
+    best_of_n_kl,
+    best_of_n_win_rate,
+    check_n,
+    check_setting,
+    tilted_uniform_kl,
+    tilted_uniform_mean,
+    tilted_uniform_rate,
+)
 
 _TALBOT_NODES = 22  # more would lose to rounding, which grows like exp(0.4 nodes), what the sum gains
 
@@ -54,6 +63,27 @@ class QuantileWorld:
     def best_of_n_kl(self, n: float) -> float:
         """KL in nats; exact, since no two scores are equal."""
         return best_of_n_kl(n)
+
+    def win_rate(self, n: float) -> float:
+        """Chance that the gold of the best of ``n`` exceeds that of one base sample of its prompt; needs noise."""
+        return best_of_n_win_rate(self.expected_gold, n, self.noise_sd)
+
+    def tilted_proxy(self, kl: float) -> float:
+        """Proxy of the KL-regularised optimum, base times exp(proxy / kl_coef), at the KL ``kl``."""
+        return tilted_uniform_mean(lambda u, q: u, tilted_uniform_rate(kl))
+
+    def tilted_gold(self, kl: float) -> float:
+        """Gold of the same policy."""
+        return tilted_uniform_mean(self.expected_gold, tilted_uniform_rate(kl))
+
+    def tilted_kl(self, kl_coef: float) -> float:
+        """KL of the optimum of E[proxy] - ``kl_coef`` KL."""
+        check_setting("kl_coef", kl_coef, 0, open_low=True)
+        return tilted_uniform_kl(1 / kl_coef)
+
+    def expected_gold(self, u: FloatArray, q: FloatArray) -> FloatArray:
+        """E[gold] at the proxy ``u`` = 1 - ``q``, without the prompt's level."""
+        return np.asarray(np.polynomial.polynomial.polyval(u, (0.0, *self.powers)) - self.log_tail * np.log(q))
 
     def peak_n(self, low: float = 1.0, high: float = 1e9) -> float:
         """The n, not rounded, of the first local maximum of gold between ``low`` and ``high``; nan if there is none."""
@@ -106,6 +136,27 @@ class LawWorld:
     def best_of_n_kl(self, n: float) -> float:
         """KL in nats; exact, since no two scores are equal."""
         return best_of_n_kl(n)
+
+    def win_rate(self, n: float) -> float:
+        """Chance that the gold of the best of ``n`` exceeds that of one base sample of its prompt; needs noise."""
+        return best_of_n_win_rate(self._expected_gold, n, self.noise_sd)
+
+    def tilted_proxy(self, kl: float) -> float:
+        """Proxy of the KL-regularised optimum, base times exp(proxy / kl_coef), at the KL ``kl``."""
+        return tilted_uniform_mean(lambda u, q: u, tilted_uniform_rate(kl))
+
+    def tilted_gold(self, kl: float) -> float:
+        """Gold of the same policy."""
+        return tilted_uniform_mean(self._expected_gold, tilted_uniform_rate(kl))
+
+    def tilted_kl(self, kl_coef: float) -> float:
+        """KL of the optimum of E[proxy] - ``kl_coef`` KL."""
+        check_setting("kl_coef", kl_coef, 0, open_low=True)
+        return tilted_uniform_kl(1 / kl_coef)
+
+    def _expected_gold(self, u: FloatArray, q: FloatArray) -> FloatArray:
+        """At the proxy ``u`` = exp(-x), from the smaller of ``u`` and ``q`` = 1 - u."""
+        return self.gold_of_exponential(np.where(q < 0.5, -np.log1p(-np.minimum(q, 0.5)), -np.log(u)))
 
 
 def _noise(shape: tuple[int, ...], noise_sd: float, prompt_sd: float, rng: np.random.Generator) -> FloatArray:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, xlogy
+from scipy.optimize import brentq
+from scipy.special import ndtr, owens_t, softmax, xlogy
 
 from overopt.worlds.gaussian import GaussianWorld
 from overopt.worlds.integrals import FloatArray, check_n, check_setting
@@ -60,6 +61,39 @@ class RoundedWorld:
         mass = _best_of_n_mass(cells, n)
         return float(xlogy(mass, mass / cells.own).sum())
 
+    def win_rate(self, n: float) -> float:
+        """Chance that the gold of the best of ``n``, ties broken at random, exceeds that of one base sample."""
+        if self.step == 0:
+            return self.world.win_rate(n)
+        cells, scale = self._cells(), self.world.win_rate_scale
+        # Integrals of phi(z) Phi(scale z) over a cell, by Owen's T function, from the end that is nearer.
+        lower = 0.5 * ndtr(np.stack([cells.low, cells.high])) - owens_t(np.stack([cells.low, cells.high]), scale)
+        upper = 0.5 * ndtr(-np.stack([cells.low, cells.high])) + owens_t(np.stack([cells.low, cells.high]), scale)
+        wins = np.where(cells.low > 0, upper[0] - upper[1], lower[1] - lower[0])
+        return float(np.sum(_best_of_n_mass(cells, n) * wins / cells.own))
+
+    def tilted_proxy(self, kl: float) -> float:
+        """Rounded proxy of the KL-regularised optimum, base times exp(proxy / kl_coef), at the KL ``kl``."""
+        if self.step == 0:
+            return self.world.tilted_proxy(kl)
+        cells = self._cells()
+        return float(_tilted_to(cells, kl) @ cells.score)
+
+    def tilted_gold(self, kl: float) -> float:
+        """Gold of the same policy: no mass moves within a cell."""
+        if self.step == 0:
+            return self.world.tilted_gold(kl)
+        cells = self._cells()
+        return float(_tilted_to(cells, kl) @ cells.unrounded) * self.world.slope * self.world.proxy_sd
+
+    def tilted_kl(self, kl_coef: float) -> float:
+        """KL of the optimum of E[proxy] - ``kl_coef`` KL."""
+        check_setting("kl_coef", kl_coef, 0, open_low=True)
+        if self.step == 0:
+            return self.world.tilted_kl(kl_coef)
+        cells = self._cells()
+        return _kl(cells, _tilted(cells, 1 / kl_coef))
+
     def tie_rate(self, pool: int) -> float:
         """Chance that a sample shares its proxy with another one of a pool of ``pool``."""
         if self.step == 0:
@@ -81,7 +115,14 @@ class RoundedWorld:
         moment *= np.sign(k)
         used = own > 1e-290
         own, above = own[used], ndtr(-high[used])
-        return _Cells(score=k[used] * self.step, own=own, above=above, unrounded=moment[used] / own)
+        return _Cells(
+            score=k[used] * self.step,
+            own=own,
+            above=above,
+            unrounded=moment[used] / own,
+            low=low[used],
+            high=high[used],
+        )
 
 
 class _Cells(NamedTuple):
@@ -90,6 +131,27 @@ class _Cells(NamedTuple):
     above: FloatArray
     unrounded: FloatArray
     """Mean of the standardised proxy before rounding."""
+    low: FloatArray
+    high: FloatArray
+    """Edges of the standardised proxy."""
+
+
+def _tilted(cells: _Cells, rate: float) -> FloatArray:
+    return np.asarray(softmax(np.log(cells.own) + rate * cells.score))
+
+
+def _kl(cells: _Cells, mass: FloatArray) -> float:
+    return float(xlogy(mass, mass / cells.own).sum())
+
+
+def _tilted_to(cells: _Cells, kl: float) -> FloatArray:
+    """The tilted policy of this KL; cells beyond 38 standard deviations bound it."""
+    check_setting("kl", kl, 0, 0.9 * -float(np.log(cells.own[-1])))
+    if kl == 0:
+        return cells.own
+    width = float(cells.score[1] - cells.score[0]) if cells.score.size > 1 else 1.0
+    log_rate = brentq(lambda t: _kl(cells, _tilted(cells, np.exp(t) / width)) - kl, -40.0, 40.0, xtol=1e-13, rtol=1e-14)
+    return _tilted(cells, float(np.exp(log_rate)) / width)
 
 
 def _best_of_n_mass(cells: _Cells, n: float) -> FloatArray:
