@@ -6,8 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from overopt.errors import ConfigError
 from overopt.measure.curve_points import curve_points
 from overopt.measure.law_fits import law_fits_report
+from overopt.measure.run_logs import run_logs_report
 from overopt.stats.laws import law_value
 
 KL = np.concatenate([[0.0], np.linspace(0.3, 12, 14)])
@@ -76,7 +78,11 @@ def test_groups_share_alpha_with_a_baseline_each_and_say_whether_that_is_tenable
     assert shared["tenable"] is True
     assert shared["p_value"] >= 0.05
     assert [fit["baseline"] for fit in report["groups"]] == pytest.approx([2, -1], abs=0.15)
-    assert {fit["status"] for fit in report["groups"]} == {"ok"}
+    # With beta 0.3 the peak lies beyond the last point.
+    assert [(fit["status"], fit["peak"]["inside_data"]) for fit in report["groups"]] == [
+        ("unidentified", False),
+        ("ok", True),
+    ]
 
 
 def test_alphas_that_differ_are_not_tenable_and_a_misfit_is_named():
@@ -91,3 +97,31 @@ def test_alphas_that_differ_are_not_tenable_and_a_misfit_is_named():
 def test_one_group_leaves_the_question_of_one_alpha_open():
     report = law_fits_report(table(group="a"), law="rl", share="alpha")
     assert (report["shared"]["tenable"], report["shared"]["p_value"]) == (None, None)
+
+
+def test_a_group_without_gold_has_too_few_points_and_does_not_vanish():
+    incomplete = pl.DataFrame({"kl": [1.0, 2.0, 3.0], "gold": [None] * 3, "group": ["b", "b", "a"]})
+    for share in ("none", "alpha"):
+        report = law_fits_report(table(group="a"), missing=3, incomplete=incomplete, share=share)
+        json.dumps(report, allow_nan=False)
+        assert [(fit["group"], fit["points"]) for fit in report["groups"]] == [("a", 14), ("b", 0)]
+        assert report["groups"][1]["status"] == "too_few_points"
+
+
+def test_a_point_that_alone_lacks_its_error_is_left_out_and_counted():
+    rows = table(se=0.03)
+    blank = rows.with_columns(gold_se=pl.when(pl.int_range(pl.len()) != 4).then(pl.col("gold_se")))
+    fit, without = only(law_fits_report(blank)), only(law_fits_report(rows.filter(pl.int_range(pl.len()) != 4)))
+    assert (fit["points"], fit["without_se"]) == (13, 1)
+    assert fit == without | {"without_se": 1}
+    every = only(law_fits_report(rows.with_columns(gold_se=pl.lit(None, dtype=pl.Float64))))
+    assert (every["points"], every["without_se"], every["intervals"]) == (14, 0, "residuals")
+
+
+@pytest.mark.parametrize("baseline", [np.nan, np.inf, -np.inf, 1e200])
+def test_a_baseline_that_is_no_number_is_refused_by_its_name(baseline):
+    with pytest.raises(ConfigError, match="--baseline must be a number"):
+        law_fits_report(table(), baseline=baseline)
+    log = table().with_columns(step=pl.int_range(pl.len()).cast(pl.Float64), proxy=pl.col("kl"))
+    with pytest.raises(ConfigError, match="--baseline must be a number"):
+        run_logs_report(log, baseline=baseline)

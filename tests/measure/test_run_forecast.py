@@ -90,3 +90,10 @@ def test_a_noisy_start_makes_the_forecast_less_sure_than_a_known_one():
 def test_without_gold_at_kl_0_there_is_no_forecast():
     assert forecast(log(2 + SHAPES["passed"])[1:]) is None
     assert forecast(log(2 + SHAPES["passed"])[1:], baseline=2.0)["outlook"] == "passed"
+
+
+def test_the_level_reaches_the_intervals_of_the_forecast():
+    frame = log(SHAPES["passed"])
+    narrow, wide = (forecast(frame, level=level) for level in (0.5, 0.99))
+    for name in ("d_ci", "gold_ci"):
+        assert wide[name][0] < narrow[name][0] < narrow[name][1] < wide[name][1]

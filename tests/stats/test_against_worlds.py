@@ -257,7 +257,7 @@ def test_a_heavy_tail_bends_the_curve_and_a_normal_one_does_not():
 def test_gold_that_only_rises_is_never_called_overoptimized_beyond_chance(name):
     rng = rng_of(17)
     called = sum(
-        gold_drop(best_of_n_curve(*WORLDS[name].sample(48, 32, rng), [1, 2, 4, 8, 16, 32]), rng=rng, draws=200).verdict
+        gold_drop(best_of_n_curve(*WORLDS[name].sample(48, 32, rng), [1, 2, 4, 8, 16, 32]), rng=rng).verdict
         == "overoptimized"
         for _ in range(200)
     )

@@ -58,23 +58,25 @@ def test_what_cannot_be_known_is_nan():
 
 def test_so_many_prompts_decide_four_times_in_five():
     difference = np.random.default_rng(3).normal(0.2, 1, 60)
-    needed = prompts_to_decide(difference)
-    drawn = np.random.default_rng(4).normal(difference.mean(), difference.std(ddof=1), (3000, needed))
+    drop, sd = difference.mean(), difference.std(ddof=1)
+    needed = prompts_to_decide(drop, sd)
+    drawn = np.random.default_rng(4).normal(drop, sd, (3000, needed))
     decided = (stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05) & (drawn.mean(axis=1) > 0)
     assert decided.mean() == pytest.approx(0.8, abs=4 * math.sqrt(0.16 / 3000))
-    assert prompts_to_decide(difference, level=0.99) > needed
-    assert prompts_to_decide(difference, power=0.5) < needed
+    assert prompts_to_decide(drop, sd, level=0.99) > needed
+    assert prompts_to_decide(drop, sd, power=0.5) < needed
 
 
 def test_no_drop_asks_for_no_prompts():
-    assert prompts_to_decide([-1.0, 0.5, 0.2]) is None
-    assert prompts_to_decide([0.0, 0.0, 0.0]) is None
-    assert prompts_to_decide([1.0]) is None
-    assert prompts_to_decide([1e-9 + 1e3, 1e-9 - 1e3]) is None
+    assert prompts_to_decide(-0.1, 1.0) is None
+    assert prompts_to_decide(0.0, 0.0) is None
+    assert prompts_to_decide(1.0, math.nan) is None
+    assert prompts_to_decide(math.nan, 1.0) is None
+    assert prompts_to_decide(1e-9, 1e3) is None
 
 
 def test_a_drop_without_spread_still_needs_units_that_could_reach_the_level():
     """2^-U must be below (1 - level) / 2, as in ``turn.gold_drop``: six units at 0.95."""
-    assert prompts_to_decide([1.0, 1.0]) == 6
-    assert prompts_to_decide([1.0, 1.0 + 1e-9]) == 6
-    assert prompts_to_decide([1.0, 1.0], level=0.9) == 5
+    assert prompts_to_decide(1.0, 0.0) == 6
+    assert prompts_to_decide(1.0, 1e-9) == 6
+    assert prompts_to_decide(1.0, 0.0, level=0.9) == 5

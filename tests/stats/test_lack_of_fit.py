@@ -218,7 +218,9 @@ def lack(p_value, inflation=3.0):
      (0.981, 1e-9, False), (0.97, math.nan, False)],
 )  # fmt: skip
 def test_misfit_counts_when_it_is_certain_and_large(r2, p_value, is_poor):
-    assert is_poor_fit(r2, lack(p_value)) == is_poor
+    assert is_poor_fit(r2, lack(p_value), 0.009) == is_poor
+    assert is_poor_fit(r2, lack(p_value), math.nan) == is_poor
+    assert is_poor_fit(r2, lack(p_value), 0.011)
 
 
 def test_intervals_are_widened_when_misfit_is_certain_and_never_narrowed():

@@ -252,18 +252,38 @@ def test_a_turn_beyond_the_data_is_unidentified_without_draws():
     assert not fit.peak.inside_data
 
 
-def test_a_turn_beyond_the_data_is_ok_only_if_its_interval_is_narrow():
+def test_a_turn_beyond_the_data_is_unidentified_however_narrow_its_interval():
     gold = curve("bon", 0.8, 0.12)  # peak at 3.33, data end at 3.1
     narrow = fit_law("bon", D**2, gold, gold_draws=noisy_draws(gold, 0.005))
-    wide = fit_law("bon", D**2, gold, gold_draws=noisy_draws(gold, 0.12))
-    assert (narrow.status, narrow.peak.inside_data) == ("ok", False)
-    assert wide.beta_ci[0] > 0  # beta alone would pass
-    assert wide.status == "unidentified"
+    assert (narrow.status, narrow.peak.inside_data, narrow.shape) == ("unidentified", False, "rises")
+    assert np.ptp(narrow.peak.d_ci) < 0.3  # it stays in the record with its interval
+    assert narrow.alpha == pytest.approx(0.8, abs=1e-9)
     unbounded = fit_law("bon", D**2, gold, gold_draws=noisy_draws(gold, 0.4))
     assert unbounded.beta_ci[0] < 0
     assert unbounded.status == "unidentified"
     assert unbounded.peak.d_ci[1] == math.inf
     assert unbounded.to_dict()["peak"]["d_ci"][1] is None
+
+
+RISING = {
+    "saturating": lambda d: d / (1 + 0.1 * d),
+    "exponential": lambda d: 1 - np.exp(-d / 3),
+    "logarithm": np.log1p,
+    "root": np.sqrt,
+    "start of a law": lambda d: d * (1 - 0.1 * d),
+}
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 0.02])
+@pytest.mark.parametrize("name", RISING)
+@pytest.mark.parametrize("law", LAWS)
+def test_a_curve_that_rises_to_the_end_never_has_an_ok_peak(law, name, noise):
+    d = np.linspace(0.4, 4, 12)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        gold = RISING[name](d) + noise * rng.normal(size=d.size)
+        for fit in (fit_law(law, d**2, gold, rng=rng), fit_law(law, d**2, gold)):
+            assert fit.peak is None or fit.status != "ok"
 
 
 def test_no_turn_has_no_peak():
@@ -283,6 +303,7 @@ def test_dict_is_the_contract_in_plain_json(law):
     found = json.loads(json.dumps(fit.to_dict(), allow_nan=False))
     assert set(found) == FIT_KEYS | {
         "aicc", "zero", "intervals", "widened_by", "baseline", "baseline_se", "best_seen", "shape", "lack_of_fit",
+        "chance",
     }  # fmt: skip
     assert set(found["lack_of_fit"]) == {"p_value", "chi2_per_dof", "inflation", "method"}
     assert set(found["best_seen"]) == {"d", "gold"}

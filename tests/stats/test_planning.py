@@ -235,3 +235,8 @@ def test_a_peak_that_ten_million_samples_reach_is_planned():
     assert plan_peak(alpha=0.999 * 2 * d * 0.1, beta=0.1, **case).gold_labels == 102_400
     with pytest.raises(EstimationError):
         plan_peak(alpha=1.001 * 2 * d * 0.1, beta=0.1, **case)
+
+
+def test_a_relative_width_names_the_options_it_needs():
+    with pytest.raises(ConfigError, match="--rate between 0 and 1, and a positive --half-width"):
+        episodes_for_relative_width(0.0, 0.3)

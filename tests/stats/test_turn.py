@@ -1,4 +1,6 @@
+import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overopt.errors import ConfigError, DataError
-from overopt.stats.turn import change, gold_drop
+from overopt.stats.turn import SPLITS, change, gold_drop
 
 
 def noisy(curve, units, spread, rng):
@@ -43,7 +45,7 @@ def test_flat_noisy_gold_is_called_overoptimized_no_more_often_than_chance():
     simulations, called, naive, drops = 400, 0, 0, []
     for _ in range(simulations):
         gold = noisy(np.zeros(10), 60, 1.0, rng)
-        found = gold_drop(gold, rng=rng, draws=400)
+        found = gold_drop(gold, rng=rng)
         called += found.verdict == "overoptimized"
         drops.append(found.drop)
         naive += change(gold, -1, found.peak_index, rng=rng, draws=400).ci[0] > 0
@@ -56,7 +58,7 @@ def test_interval_of_the_drop_covers_a_true_fall():
     rng = np.random.default_rng(2)
     covered = 0
     for _ in range(300):
-        low, high = gold_drop(noisy([0, 2.0, 1.6], 60, 0.5, rng), rng=rng, draws=400, level=0.9).ci
+        low, high = gold_drop(noisy([0, 2.0, 1.6], 60, 0.5, rng), rng=rng, level=0.9).ci
         covered += low <= 0.4 <= high
     assert 250 <= covered <= 288  # 270 expected, three standard errors are 16
 
@@ -64,8 +66,8 @@ def test_interval_of_the_drop_covers_a_true_fall():
 @given(st.integers(0, 1000), st.floats(0.1, 10), st.floats(-5, 5))
 def test_unit_and_zero_of_gold_do_not_change_the_verdict(seed, scale, shift):
     gold = np.random.default_rng(seed).normal(size=(12, 4))
-    found = gold_drop(gold, rng=np.random.default_rng(seed), draws=200)
-    mapped = gold_drop(scale * gold + shift, rng=np.random.default_rng(seed), draws=200)
+    found = gold_drop(gold, rng=np.random.default_rng(seed))
+    mapped = gold_drop(scale * gold + shift, rng=np.random.default_rng(seed))
     assert (mapped.verdict, mapped.peak_index) == (found.verdict, found.peak_index)
     assert mapped.drop == pytest.approx(scale * found.drop, abs=1e-12)
     easier = gold + np.random.default_rng(seed + 1).normal(size=(12, 1))  # a prompt's level cancels in pairs
@@ -112,3 +114,83 @@ def test_unusable_input_is_refused():
         gold_drop(np.empty((0, 3)), rng=rng)
     with pytest.raises(ConfigError, match="no columns"):
         change(np.ones((3, 2)), 0, 2, rng=rng)
+
+
+def test_the_verdict_depends_on_neither_names_nor_order_of_units():
+    gold = np.random.default_rng(0).normal(size=(30, 6)) * 0.6 + [0, 0.3, 0.45, 0.5, 0.42, 0.2]
+    found = gold_drop(gold, rng=np.random.default_rng(1))
+    for seed in range(5):
+        moved = np.random.default_rng(seed).permutation(gold)
+        assert gold_drop(moved, rng=np.random.default_rng(1)) == found
+
+
+def test_the_verdict_seldom_depends_on_the_seed():
+    """One random half of the units gave 24 of these 40 tables two verdicts."""
+    changed = 0
+    for table in range(40):
+        rng = np.random.default_rng(table)
+        gold = rng.normal(size=(30, 6)) * 0.6 + [0, 0.3, 0.45, 0.5, 0.42, 0.2]
+        found = [gold_drop(gold, rng=np.random.default_rng(seed)) for seed in range(8)]
+        changed += len({one.verdict for one in found}) > 1
+        drops = np.array([one.drop for one in found])
+        assert drops.std(ddof=1) < 0.06 * found[0].stderr
+    assert changed <= 4
+
+
+def test_the_cross_fitted_drop_is_the_mean_over_all_splits():
+    """By enumeration of all halves of six units; the random splits may differ from them by four standard errors."""
+    gold = np.random.default_rng(5).normal(size=(6, 4))
+    drops = []
+    for half in itertools.combinations(range(6), 3):
+        other = [unit for unit in range(6) if unit not in half]
+        peaks = gold[list(half)].mean(axis=0).argmax(), gold[other].mean(axis=0).argmax()
+        drops.append(
+            np.mean([gold[other, peaks[0]] - gold[other, -1], gold[list(half), peaks[1]] - gold[list(half), -1]])
+        )
+    found = gold_drop(gold, rng=np.random.default_rng(0)).drop
+    assert abs(found - np.mean(drops)) < 4 * np.std(drops) / math.sqrt(SPLITS)
+
+
+def test_a_drop_of_many_units_leaves_out_groups_and_says_the_same():
+    rng = np.random.default_rng(0)
+    gold = rng.normal(size=(1201, 3)) + np.array([0.0, 1.0, 0.5])
+    found = gold_drop(gold, rng=rng)
+    assert found.stderr == pytest.approx((gold[:, 1] - gold[:, 2]).std(ddof=1) / math.sqrt(1201), rel=0.12)
+
+
+def test_noise_is_seldom_said_not_to_have_turned():
+    """A held-out drop of noise is negative more often than not, and then may have a small jackknife error."""
+    rng = np.random.default_rng(3)
+    for points in (2, 6):
+        found = [gold_drop(rng.normal(size=(20, points)), rng=rng).verdict for _ in range(200)]
+        assert found.count("not_overoptimized") <= 0.025 * 200 + 6
+
+
+def false_alarms(units, points, runs, seed, *, is_walk):
+    rng = np.random.default_rng(seed)
+    called = 0
+    for _ in range(runs):
+        gold = rng.normal(size=(units, points))
+        gold = gold.cumsum(axis=1) if is_walk else gold
+        called += gold_drop(gold, rng=rng).verdict == "overoptimized"
+    return called / runs
+
+
+@pytest.mark.parametrize("units", [6, 10, 20, 50])
+def test_flat_gold_of_a_few_units_is_seldom_called_overoptimized(units):
+    assert false_alarms(units, 6, 200, units, is_walk=True) <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_walk", [True, False])
+@pytest.mark.parametrize("points", [2, 6, 16])
+@pytest.mark.parametrize("units", [6, 10, 20, 50])
+def test_flat_gold_is_called_overoptimized_in_one_run_of_forty_at_most(units, points, is_walk):
+    assert false_alarms(units, points, 2000, units, is_walk=is_walk) <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / 2000)
+
+
+def test_a_drop_takes_milliseconds():
+    gold = np.random.default_rng(0).normal(size=(64, 16))
+    start = time.perf_counter()
+    gold_drop(gold, rng=np.random.default_rng(0))
+    assert time.perf_counter() - start < 0.3

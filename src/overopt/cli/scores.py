@@ -112,13 +112,14 @@ def fit(
     chosen_share: Literal["alpha", "none"] = _one_of("--share", share, ("alpha", "none"))
     wanted = {"kl": Column(kl, "number", "--kl"), "gold": Column(gold, "number", "--gold")}
     wanted |= {"group": Column(group, "text", "--group")} if group else {}
-    wanted |= {"gold_se": Column(gold_se, "number", "--gold-se")} if gold_se else {}
+    wanted |= {"gold_se": Column(gold_se, "number", "--gold-se", may_be_blank=True)} if gold_se else {}
     wanted |= {"step": Column(step or "step", "number", "--step", is_optional=step is None)}
     read = read_columns(file, wanted, join_on=("step", "group"))
     points = read.data.drop("step", strict=False)
     report = law_fits_report(
-        points, missing=read.missing, law=chosen_law, share=chosen_share, baseline=baseline, level=level, seed=seed
-    )
+        points, missing=read.missing, incomplete=read.incomplete, law=chosen_law, share=chosen_share,
+        baseline=baseline, level=level, seed=seed,
+    )  # fmt: skip
     report["joined"] = _joined(read, step or "step")
 
     def draw(ground: "Ground") -> "Spec":
@@ -218,9 +219,11 @@ def eval_rm_scores(
     if (len_a is None) != (len_b is None):
         raise ConfigError("--len-a and --len-b go together: the length of one answer alone says nothing")
     texts = (("pair", pair), ("prompt", prompt), ("by", by))
-    wanted |= {role: Column(name, "text", f"--{role}") for role, name in texts if name}
+    wanted |= {role: Column(name, "text", f"--{role}", may_be_blank=True) for role, name in texts if name}
     lengths = (("len_a", len_a), ("len_b", len_b))
-    wanted |= {role: Column(name, "number", f"--{role.replace('_', '-')}") for role, name in lengths if name}
+    wanted |= {
+        role: Column(name, "number", f"--{role.replace('_', '-')}", may_be_blank=True) for role, name in lengths if name
+    }
     read = read_columns(file, wanted)
     names = (wanted["a"].name, wanted["b"].name)
     report = scored_pairs_report(read.data, missing=read.missing, ties=ties_count, level=level, names=names)

@@ -1,5 +1,6 @@
 """Mean curves with bootstrap intervals over prompts and seeds, and the drop of gold from its peak."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from overopt.stats.estimate import FloatArray
-from overopt.stats.resampling import bootstrap_means_over_seeds, percentile_interval
+from overopt.stats.resampling import bootstrap_means_over_seeds, interval_over_units
 from overopt.stats.turn import gold_drop
 
 LEVEL = 0.95
@@ -18,7 +19,7 @@ _MAX_COUNTS = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A mean curve (K,), its bootstrap standard error and interval, and the draws (D, K) they come from."""
+    """A mean curve (K,), its standard error and interval (nan where unknown), and the draws (D, K) behind them."""
 
     mean: FloatArray
     se: FloatArray
@@ -30,11 +31,16 @@ class Curve:
 def curve_intervals(values_SPK: FloatArray, rng: np.random.Generator) -> Curve:
     """Intervals of the mean over seeds and prompts; both are resampled, prompts together for all seeds.
 
-    With two seeds the part of the interval that is due to training seeds is a rough guess.
+    They are widened for few prompts and unknown below four of them. With two seeds the part that is due to training
+    seeds is a rough guess, and too small by half of its variance on average.
     """
+    mean = values_SPK.mean(axis=(0, 1))
     draws = bootstrap_means_over_seeds(values_SPK, DRAWS, rng)
-    low, high = percentile_interval(draws, LEVEL)
-    return Curve(mean=values_SPK.mean(axis=(0, 1)), se=draws.std(axis=0, ddof=1), low=low, high=high, draws=draws)
+    low, high = interval_over_units(mean, draws, LEVEL, values_SPK.shape[1])
+    n_prompts = values_SPK.shape[1]
+    # The bootstrap divides by P where a variance asks for P - 1.
+    scale = math.sqrt(n_prompts / (n_prompts - 1)) if n_prompts > 1 else math.nan
+    return Curve(mean=mean, se=scale * draws.std(axis=0, ddof=1), low=low, high=high, draws=draws)
 
 
 def draws_for(n_units: int) -> int:
@@ -48,5 +54,5 @@ def draws_for(n_units: int) -> int:
 
 def drop_record(gold_PK: FloatArray, points: Sequence[int], rng: np.random.Generator) -> dict[str, Any]:
     """Where gold peaks (n or step), how far it fell from there by the last point, and whether that is chance."""
-    drop = gold_drop(gold_PK, level=LEVEL, rng=rng, draws=DRAWS)
+    drop = gold_drop(gold_PK, level=LEVEL, rng=rng)
     return {"peak": points[drop.peak_index], "drop": drop.drop, "ci": list(drop.ci), "verdict": drop.verdict}

@@ -1,10 +1,13 @@
 """Laws of other people's curves: one table of KL and gold, fitted group by group, for ``overopt fit``."""
 
+import math
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from overopt.errors import ConfigError
 from overopt.measure.plain import plain
 from overopt.seeding import stream
 from overopt.stats.estimate import FloatArray
@@ -13,12 +16,14 @@ from overopt.stats.joint import fit_shared_alpha
 from overopt.stats.laws import LAWS, Law
 
 SCHEMA = "overopt.fit/1"
+MAX_BASELINE = 1e100
 
 
 def law_fits_report(
     points: pl.DataFrame,
     *,
     missing: int = 0,
+    incomplete: pl.DataFrame | None = None,
     law: Literal["bon", "rl", "auto"] = "auto",
     share: Literal["alpha", "none"] = "none",
     baseline: float | None = None,
@@ -30,9 +35,12 @@ def law_fits_report(
     Parameters
     ----------
     points : DataFrame
-        ``kl`` (nats) and ``gold``, finite floats, one row a point; ``group`` (string) and ``gold_se`` if there are.
+        ``kl`` (nats) and ``gold``, finite floats, one row a point; ``group`` (string) and ``gold_se`` if there are. A
+        point may lack ``gold_se``: it is left out where others of its group have it.
     missing : int
         Rows that were dropped before, passed through.
+    incomplete : DataFrame, optional
+        Those rows: a group that has no others is reported with ``too_few_points``.
     law : "bon", "rl" or "auto"
         ``auto`` takes the one with the smaller AICc, group by group, or of all groups together with a shared alpha.
     share : "alpha" or "none"
@@ -44,10 +52,14 @@ def law_fits_report(
     Returns
     -------
     dict
-        Each group also says its ``baseline`` with ``baseline_se`` (0: exact) and ``left_out``, the rows with a negative
-        KL, which a sampled estimate can be and a distance cannot. ``shared`` says whether one alpha is ``tenable``.
+        Each group also says its ``baseline`` with ``baseline_se`` (0: exact), ``left_out``, the rows with a negative
+        KL, which a sampled estimate can be and a distance cannot, and ``without_se``, those left out because they alone
+        lack ``gold_se``. ``shared`` says whether one alpha is ``tenable``.
     """
+    check_baseline(baseline)
     groups = {name: curve_of(rows, baseline) for name, rows in _groups(points)}
+    for name in _groups_without_points(incomplete, groups):
+        groups[name] = curve_of(points.clear(), baseline)
     shared = None
     if share == "alpha":
         fits, shared = _shared_fits(groups, law, level, seed)
@@ -59,7 +71,12 @@ def law_fits_report(
             "missing": missing,
             "level": level,
             "groups": [
-                fit.to_dict() | {"baseline": curve.start + fit.baseline, "left_out": curve.left_out}
+                fit.to_dict()
+                | {
+                    "baseline": curve.start + fit.baseline,
+                    "left_out": curve.left_out,
+                    "without_se": curve.without_se,
+                }
                 for fit, curve in zip(fits, groups.values(), strict=True)
             ],
             "shared": shared,
@@ -69,10 +86,29 @@ def law_fits_report(
     return report
 
 
+def check_baseline(baseline: float | None) -> None:
+    """Refuse a gold at KL 0 that cannot be one: not finite, or beyond the numbers that files may hold.
+
+    Raises
+    ------
+    ConfigError
+        If it is.
+    """
+    if baseline is not None and not abs(baseline) <= MAX_BASELINE:
+        raise ConfigError(f"--baseline must be a number of at most {MAX_BASELINE:g} in size; got {baseline:g}")
+
+
 def _groups(points: pl.DataFrame) -> list[tuple[str | None, pl.DataFrame]]:
     if "group" not in points.columns:
         return [(None, points)]
     return [(str(rows["group"][0]), rows) for rows in points.partition_by("group", maintain_order=True)]
+
+
+def _groups_without_points(incomplete: pl.DataFrame | None, groups: Iterable[str | None]) -> list[str]:
+    if incomplete is None or "group" not in incomplete.columns:
+        return []
+    names = incomplete["group"].drop_nulls().unique(maintain_order=True).to_list()
+    return [str(name) for name in names if name not in set(groups)]
 
 
 class FileCurve(NamedTuple):
@@ -86,10 +122,17 @@ class FileCurve(NamedTuple):
     """The exact baseline; 0 where it is fitted."""
     baseline: Baseline
     left_out: int
+    without_se: int
 
 
 def curve_of(rows: pl.DataFrame, baseline: float | None) -> FileCurve:
     """The points of one group: ``kl``, ``gold`` and, if there is one, ``gold_se``."""
+    without_se = 0
+    if "gold_se" in rows.columns:
+        without_se = rows["gold_se"].null_count()
+        if without_se == rows.height:
+            rows, without_se = rows.with_columns(gold_se=pl.lit(math.nan, dtype=pl.Float64)), 0
+        rows = rows.filter(pl.col("gold_se").is_not_null())
     kl, gold = rows["kl"].to_numpy(), rows["gold"].to_numpy()
     se = rows["gold_se"].to_numpy() if "gold_se" in rows.columns else None
     is_start = kl == 0
@@ -100,7 +143,9 @@ def curve_of(rows: pl.DataFrame, baseline: float | None) -> FileCurve:
     elif baseline is None and is_start.any():
         kind = "fitted"
     start = 0.0 if baseline is None else baseline
-    return FileCurve(kl=kl, gold=gold - start, se=se, start=start, baseline=kind, left_out=int((kl < 0).sum()))
+    return FileCurve(
+        kl=kl, gold=gold - start, se=se, start=start, baseline=kind, left_out=int((kl < 0).sum()), without_se=without_se
+    )
 
 
 def fit_curve_of(

@@ -2,9 +2,33 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from overopt.errors import ConfigError
+from overopt.measure.pools import IntArray
+
+MAX_SHORT_SHARE = 0.05
+"""Of prompts that the default grid of n may leave out because their pools are short."""
+MIN_GAIN = 2
+"""How many times larger the largest n must become for that: one more power of two."""
+
+
+def smallest_pool_of_default_grid(sizes: IntArray) -> int:
+    """Samples that a prompt needs to be kept where no n is asked for.
+
+    The largest n is that of the smallest pool, so one prompt with one sample would reduce any table to n = 1. The
+    shortest pools, at most 5 % of the prompts, are left out if that at least doubles the largest n; where they cost
+    less, all prompts stay, since those with missing samples need not be like the others.
+
+    >>> smallest_pool_of_default_grid(np.array([64] * 29 + [1]))
+    64
+    >>> smallest_pool_of_default_grid(np.array([64] * 29 + [40]))
+    40
+    """
+    in_order = np.sort(sizes)
+    candidate = int(in_order[int(MAX_SHORT_SHARE * in_order.size)])
+    return candidate if candidate >= MIN_GAIN * in_order[0] else int(in_order[0])
 
 
 def check_largest_n(scores: pl.DataFrame, ns: Sequence[int], min_samples: int) -> None:

@@ -43,6 +43,8 @@ def run_forecast(
         Standard errors; without them every point has the error ``noise_sd``.
     baseline : float, optional
         Gold at KL 0, exactly; else the rows with KL 0 tell it, with their error, which all points then share.
+    level : float
+        Of the intervals ``d_ci`` and ``gold_ci``, and of the fit that the forecast is judged by.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def run_forecast(
         "d_max": HORIZON * d_now,
     }
     found |= {name: (math.nan, math.nan) if name in _PAIRS else math.nan for name in _NUMBERS}
-    forecast = _forecast(curve, errors)
+    forecast = _forecast(curve, errors, level)
     if forecast is not None and forecast.status == "too_early":
         found["status"] = "too_early"
     elif forecast is not None and fit.status != "poor_fit":
@@ -88,7 +90,7 @@ def run_forecast(
     return found | {"kl_median": found["d_median"] ** 2 if math.isfinite(found["d_median"]) else math.nan}
 
 
-def _forecast(curve: FileCurve, errors: FloatArray) -> Forecast | None:
+def _forecast(curve: FileCurve, errors: FloatArray, level: float) -> Forecast | None:
     """``None`` for gold that is constant: there is no scale to forecast on."""
     is_start, is_used = curve.kl == 0, curve.kl > 0
     start = float(curve.gold[is_start].mean()) if curve.baseline == "fitted" else 0.0
@@ -100,7 +102,7 @@ def _forecast(curve: FileCurve, errors: FloatArray) -> Forecast | None:
     covariance = np.diag(floored[is_used] ** 2)
     if curve.baseline == "fitted":
         covariance = covariance + float(np.sum(floored[is_start] ** 2)) / int(is_start.sum()) ** 2
-    return forecast_peak(np.sqrt(curve.kl[is_used]), gold, covariance, law="rl", max_p_departed=1.0)
+    return forecast_peak(np.sqrt(curve.kl[is_used]), gold, covariance, law="rl", level=level, max_p_departed=1.0)
 
 
 def _outlook(forecast: Forecast, fit: Fit) -> Outlook:

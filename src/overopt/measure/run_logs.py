@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from overopt.measure.law_fits import check_baseline
 from overopt.measure.plain import plain
 from overopt.measure.run_forecast import run_forecast
 from overopt.stats.diagnosis import diagnose_run
@@ -35,6 +36,7 @@ def run_logs_report(
     dict
         ``forecast`` is null without KL, and is that of the RL law; ``run_forecast`` explains it.
     """
+    check_baseline(baseline)
     report = plain(
         {
             "schema": SCHEMA,

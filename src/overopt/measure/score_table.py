@@ -14,13 +14,15 @@ from overopt.errors import EstimationError
 from overopt.measure.bon import powers_of_two
 from overopt.measure.intervals import draws_for
 from overopt.measure.plain import plain
+from overopt.measure.pool_order import order_by_scores
+from overopt.measure.pool_sizes import check_largest_n, smallest_pool_of_default_grid
 from overopt.measure.pools import IntArray
 from overopt.seeding import stream
 from overopt.stats.bon import best_of_n_curve, best_of_n_curves, best_of_n_kl, kl_bound, tie_rate
 from overopt.stats.drop_power import gain_spread, prompts_to_decide
 from overopt.stats.estimate import FloatArray
 from overopt.stats.fitting import fit_law
-from overopt.stats.resampling import bootstrap_means, percentile_interval
+from overopt.stats.resampling import bootstrap_means, interval_over_units
 from overopt.stats.turn import gold_drop
 from overopt.stats.win_rate import best_of_n_win_rate
 
@@ -46,7 +48,9 @@ def best_of_n_report(
     missing : int
         Rows that were dropped before, passed through.
     ns : sequence of int, optional
-        Values of n; the powers of two up to the smallest pool, and the smallest pool, if none are given.
+        Values of n; the powers of two up to the smallest pool, and the smallest pool, if none are given. Then the
+        shortest pools, at most 5 % of the prompts, are left out and counted where they would at least halve the largest
+        n (``pool_sizes.smallest_pool_of_default_grid``); with ``ns`` all prompts count.
     min_samples : int
         Prompts with fewer samples are left out and counted.
     with_win_rate : bool
@@ -57,7 +61,12 @@ def best_of_n_report(
     dict
         ``drop`` holds the fall of gold from its peak as held out (``drop``, ``ci``) and as ``seen``, the two standard
         deviations that ``overopt plan peak`` asks for, and ``prompts_to_decide``, null without a fall.
-        ``smaller_pools`` counts the prompts with fewer samples than the largest pool.
+        ``prompts_to_decide`` and the interval rest on the drop as held out.
+        ``smaller_pools`` counts the prompts with fewer samples than the largest pool, ``largest_n`` says which n the
+        smallest pool allows and ``limiting_prompts`` how many prompts have no more than that while others do;
+        ``short_prompts_left_out`` are those of ``prompts_left_out`` that the default grid left out.
+        With fewer than four prompts no interval is known and the fit is not ``ok``. Neither the names of prompts nor
+        their order in the table play any part.
 
     Raises
     ------
@@ -67,8 +76,15 @@ def best_of_n_report(
         If an n exceeds the smallest pool.
     """
     kept, left_out = _pools(scores, min_samples)
-    sizes = kept.group_by("prompt", maintain_order=True).len()["len"].to_numpy()
+    short = 0
+    if ns is None:
+        kept, short = _pools(kept, smallest_pool_of_default_grid(_sizes(kept)))
+    else:
+        check_largest_n(kept, ns, min_samples)
+    sizes = _sizes(kept)
     proxy, gold = kept["proxy"].to_numpy(), kept["gold"].to_numpy()
+    prompt_order, rows = order_by_scores(proxy, gold, sizes)
+    sizes, proxy, gold = sizes[prompt_order], proxy[rows], gold[rows]
     smallest = int(sizes.min())
     if ns is None:
         ns = powers_of_two(smallest)
@@ -87,7 +103,10 @@ def best_of_n_report(
         stream(seed, "bootstrap", "bon"),
     )
     gold_DK, gain_DK, kl_DK, proxy_DK = np.split(draws, 4, axis=1)
-    gold_ci, gain_ci, proxy_ci = (percentile_interval(found, level) for found in (gold_DK, gain_DK, proxy_DK))
+    gold_ci, gain_ci, proxy_ci = (
+        interval_over_units(values.mean(axis=0), found, level, len(sizes))
+        for values, found in ((gold_PK, gold_DK), (gain_PK, gain_DK), (proxy_PK, proxy_DK))
+    )
     kl_K, gain_K = kl_PK.mean(axis=0), gain_PK.mean(axis=0)
     gold_se, gain_se, proxy_se = (_standard_errors(values) for values in (gold_PK, gain_PK, proxy_PK))
     fit = fit_law(
@@ -95,7 +114,7 @@ def best_of_n_report(
         gold_se=gain_se, kl_draws=kl_DK, gold_draws=gain_DK, n_units=len(sizes), level=level,
     )  # fmt: skip
     in_order = np.argsort(ns, kind="stable")
-    drop = gold_drop(gain_PK[:, in_order], level=level, rng=stream(seed, "drop", "bon"), draws=n_draws)
+    drop = gold_drop(gain_PK[:, in_order], level=level, rng=stream(seed, "drop", "bon"))
     peak, last = int(in_order[drop.peak_index]), int(in_order[-1])
     spread = gain_spread(proxy, gold, gain_PK[:, peak], int(ns[peak]), sizes=sizes)
     curve = [
@@ -125,7 +144,10 @@ def best_of_n_report(
             "samples_per_prompt": {"min": smallest, "max": int(sizes.max())},
             "samples": int(sizes.sum()),
             "missing": missing,
-            "prompts_left_out": left_out,
+            "prompts_left_out": left_out + short,
+            "short_prompts_left_out": short,
+            "largest_n": smallest,
+            "limiting_prompts": int((sizes == smallest).sum()) if smallest < sizes.max() else 0,
             "smaller_pools": int((sizes < sizes.max()).sum()),
             "tie_rate": tie_rate(proxy, sizes=sizes),
             "level": level,
@@ -138,7 +160,7 @@ def best_of_n_report(
                 "seen": gain_K[peak] - gain_K[last],
                 "prompt_sd": spread.prompt_sd,
                 "sample_sd": spread.sample_sd,
-                "prompts_to_decide": prompts_to_decide(gain_PK[:, peak] - gain_PK[:, last], level=level),
+                "prompts_to_decide": prompts_to_decide(drop.drop, drop.stderr * len(sizes) ** 0.5, level=level),
             },
             "verdict": drop.verdict,
         }
@@ -163,6 +185,11 @@ def _pools(scores: pl.DataFrame, min_samples: int) -> tuple[pl.DataFrame, int]:
             "is the prompt column the right one?"
         )
     return scores.sort("prompt", maintain_order=True), small.height
+
+
+def _sizes(scores: pl.DataFrame) -> IntArray:
+    """Samples of each prompt, in the order in which the prompts first occur."""
+    return scores.group_by("prompt", maintain_order=True).len()["len"].to_numpy().astype(np.int64)
 
 
 def _add_win_rates(curve: list[dict[str, Any]], proxy: FloatArray, gold: FloatArray, sizes: IntArray) -> None:

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from overopt.errors import DataError
@@ -17,6 +18,8 @@ LABELS = {
     "b": 0.0, "b>a": 0.0, "0": 0.0, "0.0": 0.0, "false": 0.0,
 }  # fmt: skip
 """Spellings of "A is better" and "B is better", without regard to case and blanks."""
+BLANK = "(blank)"
+"""The category of pairs that name none."""
 CHOSEN, REJECTED = "chosen", "rejected"
 
 
@@ -35,7 +38,9 @@ def scored_pairs_report(
     pairs : DataFrame
         ``a`` and ``b`` (scores) and ``label`` (string; without it A is the better answer of every pair); if there are:
         ``pair`` (string, unique), ``by`` (string), ``len_a`` and ``len_b`` (lengths in any one unit), ``prompt``
-        (string; pairs of one prompt are not independent).
+        (string; pairs of one prompt are not independent). A pair may lack any of these four and counts all the same:
+        it has no name to check, belongs to the category ``(blank)``, plays no part in what lengths say, or stands for
+        a prompt of its own.
     missing : int
         Rows that were dropped before, passed through.
     ties : "half" or "wrong"
@@ -44,19 +49,25 @@ def scored_pairs_report(
         What the columns of A and B are called in the file. If one says ``chosen`` and the other ``rejected``, these two
         words are labels as well.
 
+    Returns
+    -------
+    dict
+        ``blank`` counts the pairs that lack each of the columns ``pair``, ``by``, ``length`` and ``prompt``, of those
+        that there are.
+
     Raises
     ------
     DataError
         If a label is none of ``LABELS``, or a pair occurs twice.
     """
     label = _labels(pairs, names) if "label" in pairs.columns else np.ones(pairs.height)
-    if "pair" in pairs.columns and pairs["pair"].is_duplicated().any():
-        twice = pairs["pair"].filter(pairs["pair"].is_duplicated())[0]
-        raise DataError(f"the pair {twice!r} occurs {int((pairs['pair'] == twice).sum())} times; a pair is one row")
+    if "pair" in pairs.columns and (named := pairs["pair"].drop_nulls()).is_duplicated().any():
+        twice = named.filter(named.is_duplicated())[0]
+        raise DataError(f"the pair {twice!r} occurs {int((named == twice).sum())} times; a pair is one row")
     margin = (pairs["a"] - pairs["b"]).to_numpy()
     if not np.isfinite(margin).all():
         raise DataError("the difference of two scores overflows; divide all scores by one large number")
-    prompt = pairs["prompt"].to_numpy() if "prompt" in pairs.columns else None
+    prompt = _prompts(pairs["prompt"]) if "prompt" in pairs.columns else None
     found = pair_accuracy(margin, label, level=level, ties=ties, prompt=prompt)
     report: dict[str, Any] = {
         "schema": SCHEMA,
@@ -66,6 +77,7 @@ def scored_pairs_report(
         "ties": found.ties,
         "ties_count": ties,
         "missing": missing,
+        "blank": _blank(pairs),
         "level": level,
         "longer_is_better": None,
         "length_bias": None,
@@ -73,10 +85,16 @@ def scored_pairs_report(
         "worst": None,
     }
     if "len_a" in pairs.columns:
-        difference = (pairs["len_a"] - pairs["len_b"]).to_numpy()
-        report["longer_is_better"] = longer_is_better(difference, label, prompt=prompt, level=level).accuracy
+        lengths = pairs["len_a"] - pairs["len_b"]
+        has_length = lengths.is_not_null().to_numpy()
+        difference = lengths.drop_nulls().to_numpy()
+        own_prompt = None if prompt is None else prompt[has_length]
+        own_label = label[has_length]
+        if difference.size:
+            found_rule = longer_is_better(difference, own_label, prompt=own_prompt, level=level)
+            report["longer_is_better"] = found_rule.accuracy
         if (difference != 0).any():
-            bias = length_bias(margin, label, difference, prompt=prompt, level=level)
+            bias = length_bias(margin[has_length], own_label, difference, prompt=own_prompt, level=level)
             report["length_bias"] = {
                 "proxy_prefers_longer": bias.proxy_prefers_longer.accuracy,
                 "label_prefers_longer": bias.label_prefers_longer.accuracy,
@@ -87,7 +105,8 @@ def scored_pairs_report(
                 "equal_length": bias.equal_length,
             }
     if "by" in pairs.columns:
-        categories = accuracy_by_category(margin, label, pairs["by"].to_list(), prompt=prompt, level=level, ties=ties)
+        names_of_pairs = pairs["by"].fill_null(BLANK).to_list()
+        categories = accuracy_by_category(margin, label, names_of_pairs, prompt=prompt, level=level, ties=ties)
         report["by"] = {
             name: {"pairs": one.pairs, "accuracy": one.accuracy, "ci": [one.low, one.high], "ties": one.ties}
             for name, one in categories.by
@@ -97,6 +116,23 @@ def scored_pairs_report(
     converted = plain(report)
     assert isinstance(converted, dict)
     return converted
+
+
+def _prompts(names: pl.Series) -> npt.NDArray[np.int64]:
+    """A number for each prompt; pairs without a prompt are prompts of their own."""
+    is_blank = names.is_null().to_numpy()
+    numbers = np.unique(names.fill_null("").to_numpy(), return_inverse=True)[1].astype(np.int64)
+    return np.where(is_blank, -1 - np.arange(len(names)), numbers)
+
+
+def _blank(pairs: pl.DataFrame) -> dict[str, int]:
+    """How many pairs lack each column that a pair may lack."""
+    found: dict[str, int] = {
+        name: pairs[name].null_count() for name in ("pair", "by", "prompt") if name in pairs.columns
+    }
+    if "len_a" in pairs.columns:
+        found["length"] = int((pairs["len_a"].is_null() | pairs["len_b"].is_null()).sum())
+    return found
 
 
 def _labels(pairs: pl.DataFrame, names: tuple[str, str]) -> FloatArray:

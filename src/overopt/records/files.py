@@ -12,7 +12,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +41,8 @@ class Column:
     """What the user calls it, for messages, such as ``--prompt``; the role if empty."""
     is_optional: bool = False
     """Whether the file may lack it or hold something else there, and a row may lack it."""
+    may_be_blank: bool = False
+    """Whether a row may lack it, though the file must hold it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,11 @@ class Columns:
     """What a file holds in the wanted columns."""
 
     data: pl.DataFrame
-    """One column a role, in the order of the file's rows; only a cell of an optional column is missing."""
+    """One column a role, in the order of the file's rows; only cells of columns that rows may lack are missing."""
     missing: int
     """Rows dropped because a wanted cell was empty, ``NA``, ``nan`` or ``null``; blank lines are not counted."""
+    incomplete: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """Those rows, with what they hold."""
     joined: int = 0
     """Rows that were put together with others of the same step."""
     joined_into: int = 0
@@ -93,7 +97,7 @@ def read_columns(path: Path, wanted: Mapping[str, Column], *, join_on: Sequence[
     if problems:
         raise DataError(f"{path}: {'; '.join(problems)}")
     data = pl.DataFrame(list(columns.values()))
-    needed = [role for role in columns if not wanted[role].is_optional]
+    needed = [role for role in columns if not (wanted[role].is_optional or wanted[role].may_be_blank)]
     lacks = pl.any_horizontal(pl.col(role).is_null() for role in needed)
     keys = [role for role in join_on if role in columns]
     joined = into = 0
@@ -112,7 +116,8 @@ def read_columns(path: Path, wanted: Mapping[str, Column], *, join_on: Sequence[
         if join_on and join_on[0] not in columns:
             reason += f"; --{join_on[0]} COL joins rows that share a {join_on[0]}"
         raise DataError(f"{path}: nothing to analyse, {reason}")
-    return Columns(data=complete, missing=missing, joined=joined, joined_into=into)
+    incomplete = data.filter(lacks)
+    return Columns(data=complete, missing=missing, incomplete=incomplete, joined=joined, joined_into=into)
 
 
 def _why_nothing(data: pl.DataFrame, wanted: Mapping[str, Column]) -> str:

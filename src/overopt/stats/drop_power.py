@@ -69,36 +69,35 @@ def gain_spread(
     )
 
 
-def prompts_to_decide(difference: npt.ArrayLike, *, level: float = 0.95, power: float = 0.8) -> int | None:
+def prompts_to_decide(drop: float, sd: float, *, level: float = 0.95, power: float = 0.8) -> int | None:
     """Prompts in all for the interval of a drop to exclude 0, with the probability ``power``, if the drop is real.
 
     Parameters
     ----------
-    difference : (P,) float64
-        Each prompt's gold at the peak minus its gold at the last n.
+    drop, sd : float
+        Gold at the peak minus gold at the last n as a mean over prompts, free of the winner's curse
+        (``turn.gold_drop``; the drop from a peak picked by eye is too large), and the standard deviation over prompts
+        behind its error: the standard error times the root of the number of prompts.
     level, power : float
 
     Returns
     -------
     int or None
-        By the paired t-test whose mean and sd are those of ``difference``: its standard error falls with the root of
-        the prompts. ``None`` without a drop to decide on (a mean of 0 or below), with fewer than two prompts, or where
-        no budget would do. A peak picked by eye makes the drop look larger than it is, so this is a lower guess.
+        By the paired t-test of this mean and sd: its standard error falls with the root of the prompts. ``None``
+        without a drop to decide on (0, below, or unknown), with an unknown sd, or where no budget would do.
 
-    >>> prompts_to_decide([0.5, -0.5, 1.5, 0.5])
+    >>> prompts_to_decide(0.5, 0.8)
     23
     """
-    difference_P = float_array("difference", difference, "P")
-    if difference_P.size < 2 or not difference_P.mean() > 0:
+    if not (drop > 0 and sd >= 0):
         return None
-    sd, seen = float(difference_P.std(ddof=1)), float(difference_P.mean())
     # A verdict needs units that could reach the level if all agreed (``turn.gold_drop``).
     fewest = math.floor(-math.log2((1 - level) / 2)) + 1
     if not sd > 0:
         return fewest
     try:
         # The sd there is that of one arm, and the two arms are taken as independent.
-        needed = prompts_to_separate(seen, sd / math.sqrt(2), level=level, power=power).episodes
+        needed = prompts_to_separate(drop, sd / math.sqrt(2), level=level, power=power).episodes
     except EstimationError:
         return None
     return max(needed, fewest)

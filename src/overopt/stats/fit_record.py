@@ -13,7 +13,6 @@ from overopt.stats.estimate import FloatArray
 from overopt.stats.lack_of_fit import LackOfFit, is_poor_fit
 from overopt.stats.laws import (
     ALL_LAWS,
-    TURNLESS_LAWS,
     AnyLaw,
     FittedLaw,
     law_value,
@@ -111,6 +110,8 @@ class Fit:
     """What gold does over the measured distances, by the law, if the share ``level`` of the draws agrees: it rises to
     the last one, turns in between, or falls from the start. ``None``: not known."""
     lack_of_fit: LackOfFit
+    chance: float
+    """P-value of the hypothesis that gold stays at its baseline and the law describes noise; ``nan`` if unknown."""
     status: Status
     aicc: float
     alternatives: tuple[Alternative, ...]
@@ -146,6 +147,7 @@ class Evidence:
     judged_beta: Interval
     falls_after: bool
     lack: LackOfFit
+    chance: float
     source: Source
     widened_by: float
     level: float
@@ -179,8 +181,7 @@ def record_of_fit(
         n_coefficients=2 + points.has_offset,
     )
     others = tuple(_alternative(other, points) for other in ALL_LAWS if other != law)
-    turnless = min(other.aicc for other in others if other.law in TURNLESS_LAWS)
-    status = _status(beta, evidence, found, found_peak, d_range, is_turn_needed=found.aicc < turnless)
+    status = _status(beta, evidence, found, found_peak)
     return Fit(
         group=group,
         law=law,
@@ -199,8 +200,9 @@ def record_of_fit(
         peak=found_peak,
         zero=found_zero,
         best_seen=best_seen,
-        shape=_shape(law, d, alpha, beta, drawn, status, level),
+        shape=_shape(law, d, alpha, beta, evidence, status),
         lack_of_fit=evidence.lack,
+        chance=evidence.chance,
         status=status,
         aicc=found.aicc,
         alternatives=others,
@@ -222,8 +224,8 @@ def record_without_fit(
         group=group, law=law, alpha=math.nan, beta=math.nan, alpha_ci=UNKNOWN, beta_ci=UNKNOWN, intervals="none",
         widened_by=1.0, r2=math.nan, rmse=math.nan, points=d.size,
         d_range=(float(d.min()), float(d.max())) if d.size else UNKNOWN, baseline=baseline, baseline_se=baseline_se,
-        peak=None, zero=None, best_seen=best_seen, shape=None, lack_of_fit=lack, status="too_few_points",
-        aicc=math.nan, alternatives=(),
+        peak=None, zero=None, best_seen=best_seen, shape=None, lack_of_fit=lack, chance=math.nan,
+        status="too_few_points", aicc=math.nan, alternatives=(),
     )  # fmt: skip
 
 
@@ -271,22 +273,21 @@ def _alternative(law: AnyLaw, points: Points) -> Alternative:
     return Alternative(law=law, aicc=found.aicc, r2=found.r2)
 
 
-def _status(
-    beta: float, evidence: Evidence, found: Quality, turn: Peak | None, d_range: Interval, *, is_turn_needed: bool
-) -> Status:
+def _status(beta: float, evidence: Evidence, found: Quality, turn: Peak | None) -> Status:
     if math.isnan(beta):
         return "unidentified"
-    if is_poor_fit(found.r2, evidence.lack):
+    if is_poor_fit(found.r2, evidence.lack, evidence.chance):
         return "poor_fit"
-    if not (evidence.judged_beta[0] > 0 or evidence.judged_beta[1] < 0):
+    if not _is_beta_known(evidence):
         return "unidentified"
-    if turn is not None and turn.inside_data and not turn.falls_after:
+    # Beyond the data many curves fit that never turn: their own intervals of a peak there can be tight and wrong.
+    if turn is not None and not (turn.inside_data and turn.falls_after):
         return "unidentified"
-    if turn is not None and not turn.inside_data:
-        width = turn.d_ci[1] - turn.d_ci[0]
-        if not (width <= d_range[1] - d_range[0] and is_turn_needed):
-            return "unidentified"
     return "ok"
+
+
+def _is_beta_known(evidence: Evidence) -> bool:
+    return evidence.judged_beta[0] > 0 or evidence.judged_beta[1] < 0
 
 
 def _shape(
@@ -294,12 +295,12 @@ def _shape(
     d: FloatArray,
     alpha: float,
     beta: float,
-    drawn: tuple[FloatArray, FloatArray] | None,
+    evidence: Evidence,
     status: Status,
-    level: float,
 ) -> Shape | None:
     """Where the law is largest among d = 0 and the measured distances, if that is known."""
-    if status == "poor_fit" or math.isnan(beta) or (drawn is None and status != "ok"):
+    drawn = evidence.drawn
+    if status == "poor_fit" or math.isnan(beta) or (drawn is None and not _is_beta_known(evidence)):
         return None
     distinct = np.unique(d)
     places = np.unique(np.linspace(0, distinct.size - 1, _SHAPE_POINTS).round().astype(np.int64))
@@ -310,9 +311,11 @@ def _shape(
         return np.asarray(np.where(highest == 0, 0, np.where(highest == grid.size - 1, 2, 1)), dtype=np.float64)
 
     own = kind(np.array([alpha]), np.array([beta]))[0]
+    if drawn is None and own == 1 and status != "ok":
+        return None  # a turn inside the data after which gold does not fall
     if drawn is not None:
         is_known = np.isfinite(drawn[0]) & np.isfinite(drawn[1])
-        if not np.mean(is_known & (kind(*(np.where(is_known, one, 0.0) for one in drawn)) == own)) >= level:
+        if not np.mean(is_known & (kind(*(np.where(is_known, one, 0.0) for one in drawn)) == own)) >= evidence.level:
             return None
     return _SHAPES[int(own)]
 

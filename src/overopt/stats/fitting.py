@@ -13,9 +13,11 @@ import numpy.typing as npt
 from scipy.special import ndtri, stdtrit
 
 from overopt.errors import ConfigError, DataError
+from overopt.stats.chance import chance_of_errors, chance_of_residuals
 from overopt.stats.checks import check_level, check_same_shape, float_array
 from overopt.stats.estimate import FloatArray
 from overopt.stats.fit_record import (
+    UNKNOWN,
     Evidence,
     Fit,
     Interval,
@@ -39,6 +41,7 @@ from overopt.stats.lack_of_fit import (
 )
 from overopt.stats.laws import FittedLaw, fit_coefficients, fit_with_offset, law_columns, law_value, peak_distance
 from overopt.stats.least_squares import floored_errors, point_weights
+from overopt.stats.resampling import MIN_UNITS, few_units_factor
 
 __all__ = ["DRAWS", "MIN_POINTS", "Baseline", "Fit", "Interval", "Peak", "Zero", "best_seen", "fit_law", "late_slope"]
 
@@ -78,7 +81,8 @@ def fit_law(
         Bootstrap draws of the two over the independent units (prompts, seeds). Points of one curve share their
         samples, so only these know how the errors of points hang together. The one that is absent stays fixed.
     n_units : int, optional
-        How many units the draws resample; few of them know the errors badly, and the test of misfit allows for that.
+        How many units the draws resample. Few of them know the errors badly: intervals are widened as those of
+        Student's t are, the tests of misfit and of chance allow for it, and fewer than four units tell nothing.
     baseline : "exact" or "fitted"
         ``exact``: gold is relative to its value at KL 0, unit by unit or because that value is known; points with
         KL 0 are left out. ``fitted``: gold at KL 0 was measured like any other point; it is a third coefficient, and
@@ -122,12 +126,13 @@ def fit_law(
     *Status*, the first that applies:
 
     - ``too_few_points``: fewer than four points with d > 0; no coefficients.
-    - ``poor_fit``: r2 is below 0.5 or, for constant gold, undefined; or misfit is certain and r2 below 0.98.
+    - ``poor_fit``: r2 is below 0.5 or, for constant gold, undefined; or the law explains no more than it would of
+      noise, ``chance`` not being below 0.01; or misfit is certain and r2 below 0.98.
     - ``unidentified``: the data do not tell whether or where gold turns. That is: all points lie at one distance; the
-      interval of beta holds 0; the peak lies inside the data but the points from the last one before it on do not fall
-      by more than chance, as on a plateau; or it lies outside, and a curve without a turn has no larger AICc, or its
-      interval is wider than the fitted distances, unbounded or unknown. Without draws, beta and the fall are judged by
-      their t intervals, from ``gold_se`` or else from the residuals.
+      draws resample fewer than four units; the interval of beta holds 0; the peak lies outside the data, however
+      narrow its interval; or it lies inside but the points from the last one before it on do not fall by more than
+      chance, as on a plateau. Without draws, beta and the fall are judged by their t intervals, from ``gold_se`` or
+      else from the residuals.
     - ``ok``: otherwise. A ``None`` peak then means that gold shows no turn: beta's whole interval is negative, or (in
       best-of-n) gold falls from the start; ``shape`` says which.
     """
@@ -160,31 +165,42 @@ def fit_law(
     own = None if errors is None or se_K is None else se_K[is_used]
     source: Source = "none"
     drawn_d, drawn_gold = d_K, gold_K
-    if draws is not None:
+    has_too_few_units = draws is not None and n_units is not None and n_units < MIN_UNITS
+    if draws is not None and not has_too_few_units:
         source = "units"
         drawn_d, drawn_gold = np.sqrt(np.maximum(draws[0][..., is_used], 0)), draws[1][..., is_used] - start
-    elif rng is not None and math.isfinite(beta):
+    elif draws is None and rng is not None and math.isfinite(beta):
         # Errors floored for the weights would widen the intervals: the points' own are drawn.
         source = "residuals" if own is None else "gold_se"
         drawn_gold = _gold_about_the_law(gold_K, fitted, weights, own, model.n_coefficients, rng)
     drawn = None if source == "none" else model.fitted(drawn_gold, drawn_d)
     unit = np.ones(d_K.size) if errors is None else errors
     lack = UNTESTED
-    if math.isfinite(beta):
+    if math.isfinite(beta) and not has_too_few_units:
         if source == "units" and drawn is not None:
             away = drawn_gold - model.value(*drawn, drawn_d)
             lack = misfit_of_draws(gold_K - fitted, unit, away, n_units)
         else:
             lack = _misfit_of_independent_errors(model, gold_K - fitted, unit, own, scale)
     widened_by = widening(lack)
+    for_units = 1.0 if source != "units" or n_units is None else few_units_factor(n_units, level)
+    chance = math.nan
+    if not has_too_few_units:
+        chance = _chance(model, gold_K, fitted, (alpha, beta), own, drawn if source == "units" else None, n_units)
 
     turn_d = float(peak_distance(law, alpha, beta))
     is_late = d_K > 0
     late = weights[is_late], d_K[is_late], turn_d
     sd_K = _point_sd(gold_K - fitted, weights, own, model.n_coefficients)
-    if drawn is not None:
-        judged_beta = interval_of(_widened(drawn[1], beta, widened_by), level)
-        steepest_rise = interval_of(late_slope(drawn_d[..., is_late], drawn_gold[..., is_late], *late), level)[1]
+    if has_too_few_units:
+        judged_beta, steepest_rise = UNKNOWN, math.nan
+    elif drawn is not None:
+        by = for_units * widened_by
+        drawn = _widened(drawn[0], alpha, by), _widened(drawn[1], beta, by), _widened(drawn[2], offset, by)
+        judged_beta = interval_of(drawn[1], level)
+        rise = float(late_slope(d_K[is_late], gold_K[is_late], *late))
+        drawn_rise = late_slope(drawn_d[..., is_late], drawn_gold[..., is_late], *late)
+        steepest_rise = interval_of(_widened(drawn_rise, rise, for_units), level)[1]
     else:
         # Both are weighted sums of gold, and their weights are their values for one point of gold 1.
         freedom = d_K.size - model.n_coefficients
@@ -199,18 +215,18 @@ def fit_law(
         alpha,
         beta,
         Evidence(
-            drawn=None if drawn is None else (_widened(drawn[0], alpha, widened_by),
-                                              _widened(drawn[1], beta, widened_by)),
+            drawn=None if drawn is None else (drawn[0], drawn[1]),
             judged_beta=judged_beta,
             falls_after=steepest_rise < 0,
             lack=lack,
+            chance=chance,
             source=source,
             widened_by=widened_by,
             level=level,
         ),
         offset=offset,
         baseline=start + offset,
-        baseline_se=_baseline_error(model, sd_K, drawn if source == "units" else None, widened_by),
+        baseline_se=_baseline_error(model, sd_K, drawn if source == "units" else None, for_units, widened_by),
         best_seen=None if seen is None else Seen(d=seen.d, gold=seen.gold - offset),
         group=group,
     )  # fmt: skip
@@ -310,11 +326,53 @@ def _point_sd(residual: FloatArray, weights: FloatArray, own: FloatArray | None,
     return np.asarray(np.sqrt(np.sum(weights * residual**2) / freedom / weights))
 
 
-def _baseline_error(model: _Model, sd: FloatArray, drawn: tuple[FloatArray, ...] | None, widened_by: float) -> float:
+def _chance(
+    model: _Model,
+    gold: FloatArray,
+    fitted: FloatArray,
+    coefficients: tuple[float, float],
+    own: FloatArray | None,
+    drawn: tuple[FloatArray, ...] | None,
+    n_units: int | None,
+) -> float:
+    """P-value of the hypothesis that gold stays at its baseline, from the errors if they are known."""
+    if not math.isfinite(coefficients[1]):
+        return math.nan
+    weights = model.weights
+    start = np.average(gold, weights=weights) if model.has_offset else 0.0
+    columns = law_columns(model.law, model.d)[:, 1:]
+    if model.has_offset:
+        columns = columns - np.average(columns, axis=0, weights=weights)
+    covariance = None
+    if drawn is not None:
+        both = np.stack(drawn[:2])
+        both = both[:, np.isfinite(both).all(axis=0)]
+        covariance = np.cov(both) if both.shape[1] > 2 else None
+    elif own is not None:
+        gains = np.stack([model.sensitivity(0), model.sensitivity(1)]) * own
+        covariance = gains @ gains.T
+    if covariance is not None:
+        known = chance_of_errors(
+            np.array(coefficients), covariance, columns * np.sqrt(weights)[:, None], n_units if drawn else None
+        )  # fmt: skip
+        if math.isfinite(known):
+            return known
+    return chance_of_residuals(
+        float(np.sum(weights * (gold - fitted) ** 2)),
+        float(np.sum(weights * (gold - start) ** 2)),
+        2,
+        gold.size - model.n_coefficients,
+    )
+
+
+def _baseline_error(
+    model: _Model, sd: FloatArray, drawn: tuple[FloatArray, ...] | None, for_units: float, widened_by: float
+) -> float:
+    """``drawn`` are widened as intervals are; a standard error is widened for misfit alone."""
     if not model.has_offset:
         return 0.0
     if drawn is not None:
-        return widened_by * float(drawn[2].std(ddof=1)) if drawn[2].size > 1 else math.nan
+        return float(drawn[2].std(ddof=1)) / for_units if drawn[2].size > 1 else math.nan
     return widened_by * math.hypot(*(model.sensitivity(2) * sd))
 
 

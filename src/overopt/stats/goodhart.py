@@ -19,14 +19,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, stdtrit
 
 from overopt.errors import EstimationError, ShapeError
 from overopt.stats.bon import best_of_n_curve
 from overopt.stats.checks import check_draws, check_level, check_same_shape, float_array
 from overopt.stats.estimate import FloatArray
 from overopt.stats.piecewise import PiecewiseLinear
-from overopt.stats.resampling import bootstrap_counts, percentile_interval
+from overopt.stats.resampling import bootstrap_counts, interval_over_units
 
 Status = Literal["identified", "partly_identified", "unidentified"]
 
@@ -43,7 +42,7 @@ class Part:
     stderr: float
     """Standard deviation over bootstrap draws of prompts; ``nan`` with one prompt."""
     ci: tuple[float, float]
-    """Percentile interval, widened as Student's t is for few prompts; ``nan`` with one prompt."""
+    """Percentile interval, widened as Student's t is for few prompts; ``nan`` with fewer than four."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,17 +206,6 @@ def decompose_policy(
     )
 
 
-def _expanded(level: float, n_units: int) -> float:
-    """The level at which a percentile interval of a mean is as wide as Student's t interval.
-
-    Percentile intervals are too narrow by sqrt((U-1)/U) and by the ratio of normal to t quantiles. Hesterberg 2015,
-    What teachers should know about the bootstrap, section 4.3.
-    """
-    quantile = float(stdtrit(n_units - 1, 0.5 + level / 2)) * (n_units / (n_units - 1)) ** 0.5
-    # At few prompts it would reach 1 in floating point; every draw then lies inside.
-    return min(2 * float(ndtr(quantile)) - 1, 1 - 1e-9)
-
-
 class _Base(NamedTuple):
     proxy: FloatArray
     gold: FloatArray
@@ -269,7 +257,7 @@ def _summary(
         counts = (bootstrap_counts(n_prompts, size, rng).astype(np.float64) for size in blocks)
         drawn_D8 = np.concatenate([parts(block) for block in counts], axis=1).T
         stderr = drawn_D8.std(axis=0)
-        low, high = percentile_interval(drawn_D8, _expanded(level, n_prompts))
+        low, high = interval_over_units(values, drawn_D8, level, n_prompts)
     else:
         stderr = low = high = np.full(values.size, np.nan)
     found = [

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.special import fdtrc
 
 from overopt.errors import EstimationError, ShapeError
+from overopt.stats.chance import chance_of_errors, chance_of_residuals
 from overopt.stats.checks import check_level, check_same_shape, float_array
 from overopt.stats.estimate import FloatArray
 from overopt.stats.fit_record import Evidence, Fit, Interval, Points, Seen, interval_of, record_of_fit
@@ -171,6 +172,15 @@ def fit_shared_alpha(
                     judged_beta=interval_of(drawn_beta, level),
                     falls_after=interval_of(rise, level)[1] < 0,
                     lack=lack_G[place],
+                    chance=_chance(
+                        law,
+                        curve,
+                        fitted_G[place],
+                        weights_G[place],
+                        has_errors,
+                        (drawn.alpha, drawn.betas[place]),
+                        (float(together.alpha), float(beta)),
+                    ),
                     source="gold_se" if has_errors else "residuals",
                     widened_by=widened_by,
                     level=level,
@@ -302,6 +312,34 @@ def _misfit(curve: _Curve, residual: FloatArray, drawn: FloatArray, *, has_error
         scaled.T @ scaled if residual.size <= MANY_POINTS else None,
         orders,
         scale=abs(curve.start) + float(np.abs(curve.gold).max()),
+    )
+
+
+def _chance(
+    law: FittedLaw,
+    curve: _Curve,
+    fitted: FloatArray,
+    weights: FloatArray,
+    has_errors: bool,
+    drawn: tuple[FloatArray, FloatArray],
+    coefficients: tuple[float, float],
+) -> float:
+    """P-value of the hypothesis that gold of one curve stays at its baseline."""
+    start = np.average(curve.gold, weights=weights) if curve.has_offset else 0.0
+    if has_errors:
+        columns = np.stack([curve.d, -curve.d * slope_term(law, curve.d)], axis=1)
+        if curve.has_offset:
+            columns = columns - np.average(columns, axis=0, weights=weights)
+        known = chance_of_errors(
+            np.array(coefficients), np.cov(np.stack(drawn)), columns * np.sqrt(weights)[:, None]
+        )  # fmt: skip
+        if math.isfinite(known):
+            return known
+    return chance_of_residuals(
+        float(np.sum(weights * (curve.gold - fitted) ** 2)),
+        float(np.sum(weights * (curve.gold - start) ** 2)),
+        2,
+        curve.d.size - 2 - curve.has_offset,
     )
 
 

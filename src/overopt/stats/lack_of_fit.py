@@ -54,9 +54,14 @@ class LackOfFit:
 UNTESTED = LackOfFit(p_value=math.nan, chi2_per_dof=math.nan, inflation=math.nan, method="none")
 
 
-def is_poor_fit(r2: float, lack: LackOfFit) -> bool:
-    """Whether a law does not describe a curve: R^2 below 0.5 or unknown, or misfit that is certain and not small."""
-    return not r2 >= MIN_R2 or (lack.p_value < CERTAIN_P and r2 < SMALL_MISFIT_R2)
+def is_poor_fit(r2: float, lack: LackOfFit, chance: float) -> bool:
+    """Whether a law does not describe a curve.
+
+    That is: R^2 below 0.5 or unknown; or it explains no more than it would of noise, by a p-value ``chance`` of 0.01
+    or more (``nan``: not known); or misfit is certain and not small.
+    """
+    is_misfit = lack.p_value < CERTAIN_P and r2 < SMALL_MISFIT_R2
+    return not r2 >= MIN_R2 or chance >= CERTAIN_P or is_misfit
 
 
 def widening(lack: LackOfFit) -> float:

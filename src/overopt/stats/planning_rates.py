@@ -89,7 +89,10 @@ def episodes_for_relative_width(rate: float, half_width: float, *, level: float 
     """
     check_level(level)
     if not (0 < rate < 1 and half_width > 0):
-        raise ConfigError(f"need a rate between 0 and 1 and a positive half_width; got {rate} and {half_width}")
+        raise ConfigError(
+            "to measure a rate to a share of itself needs what it is believed to be, --rate between 0 and 1, and a "
+            f"positive --half-width; got {rate} and {half_width}"
+        )
 
     def expected(trials: int) -> float:
         counts = likely_counts(trials, rate)

@@ -17,7 +17,7 @@ from overopt.stats.checks import check_draws, check_level, check_same_shape, flo
 from overopt.stats.clusters import Clusters, clusters_of, ratio_of_sums
 from overopt.stats.estimate import Estimate, FloatArray, mean_over_units
 from overopt.stats.rates import wilson_interval
-from overopt.stats.resampling import percentile_interval
+from overopt.stats.resampling import interval_over_units
 
 Ties = Literal["half", "wrong"]
 
@@ -47,7 +47,7 @@ class AccuracyDifference:
     """Linearised standard error over units."""
     low: float
     high: float
-    """Percentile bootstrap over units; ``nan`` with a single one."""
+    """Percentile bootstrap over units, widened for few of them; ``nan`` with fewer than four."""
     first: float
     second: float
     pairs: int
@@ -182,7 +182,8 @@ def compare_pair_accuracy(
         kinds, counts = np.unique(clusters.sums(gain_B) + 1j * clusters.sizes, return_counts=True)
         drawn_DK = rng.multinomial(clusters.n_units, counts / clusters.n_units, size=draws).astype(np.float64)
         gain_D, size_D = drawn_DK @ kinds.real, drawn_DK @ kinds.imag
-        low, high = (float(end) for end in percentile_interval(gain_D / size_D, level))
+        found = interval_over_units(difference.value, gain_D / size_D, level, clusters.n_units)
+        low, high = (float(end) for end in np.clip(found, -1, 1))
     return AccuracyDifference(
         difference=difference,
         low=low,
