@@ -17,9 +17,11 @@ from transformers.utils import logging
 
 from overopt.assets.catalog import model_path
 from overopt.assets.chitchat import exchanges, load_conversations
+from overopt.hf.encoding import encode_scored
+from overopt.hf.loading import load_tokenizer
 from overopt.training.reward_model import RewardTrainingConfig, train_reward_model
 
-PAIRS = 2_048
+PAIRS, MOST_TOKENS = 2_048, 112
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    prompts, chosen, rejected = pairs()
+    prompts, chosen, rejected, tokens = pairs()
     rows = []
     for width in (16, 128):
         found = alternate(
@@ -41,19 +43,22 @@ def main() -> None:
             rounds=options.rounds,
         )
         rows.append([f"chitchat-w{width}", found["ours"], found["trl"], f"{found['ours'] / found['trl']:.1f}×"])
-    print(f"{describe()}; {PAIRS:,} pairs, batches of 64\n")
+    print(f"{describe()}; {len(prompts):,} pairs of {tokens:.0f} tokens a text, batches of 64\n")
     print(table(("reward model", "ours pairs/s", "TRL pairs/s", "ratio"), rows))
 
 
-def pairs() -> tuple[list[str], list[str], list[str]]:
-    """Real prompts, a real reply, and the reply to another prompt."""
-    rows = [row for row in exchanges(load_conversations(), "preference").rows if 60 < len(row.prompt) < 160][
-        : PAIRS + 1
-    ]
+def pairs() -> tuple[list[str], list[str], list[str], float]:
+    """Real prompts, a real reply, and the reply to another prompt; and the mean number of tokens of a text."""
+    rows = [row for row in exchanges(load_conversations(), "preference").rows if 60 < len(row.prompt) < 160]
     # About 64 tokens a text: replies are repeated up to a length.
-    replies = [(row.reply + " ") * 8 for row in rows]
-    cut = [reply[:110] for reply in replies]
-    return [row.prompt for row in rows[:-1]], cut[:-1], cut[1:]
+    replies = [((row.reply + " ") * 8)[:110] for row in rows]
+    prompts, chosen, rejected = [row.prompt for row in rows[:-1]], replies[:-1], replies[1:]
+    tokenizer = load_tokenizer(model_path(16))
+    first, second = ([len(ids) for ids in encode_scored(tokenizer, prompts, side)] for side in (chosen, rejected))
+    kept = [place for place in range(len(prompts)) if max(first[place], second[place]) <= MOST_TOKENS][:PAIRS]
+    tokens = sum(first[place] + second[place] for place in kept) / (2 * len(kept))
+    prompts, chosen, rejected = ([texts[place] for place in kept] for texts in (prompts, chosen, rejected))
+    return prompts, chosen, rejected, tokens
 
 
 def ours(width: int, prompts: list[str], chosen: list[str], rejected: list[str]) -> int:

@@ -165,6 +165,18 @@ def test_diagnose_knows_the_four_kinds_of_run(tmp_path, ask):
     assert set(found["groups"][0]["gold_peak"]) == {"step", "gold", "proxy"}
 
 
+def test_a_run_without_gold_is_named_and_not_passed_over(tmp_path, ask, command):
+    rows = [["a", step, step, -step] for step in range(6)] + [["b", step, step, ""] for step in range(6)]
+    file = write(tmp_path / "r.csv", ["run", "step", "proxy", "gold"], rows)
+    found = ask("diagnose", file, "--group", "run")["groups"]
+    assert [(run["group"], run["verdict"], run["points"]) for run in found] == [
+        ("a", "overoptimized", 6), ("b", "undetermined", 0),
+    ]  # fmt: skip
+    status, out, _ = command("diagnose", file, "--group", "run", "--plot", tmp_path / "p.html")
+    assert status == 0
+    assert "b: no row has step, proxy and gold" in out
+
+
 def test_rows_of_one_step_are_averaged(tmp_path, ask):
     rows = [(s, s, g + e) for s, g in enumerate([0, 1, 2, 1]) for e in (-0.1, 0.1)]
     (run,) = ask("diagnose", write(tmp_path / "r.csv", ["step", "proxy", "gold"], rows))["groups"]

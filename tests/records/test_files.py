@@ -254,6 +254,23 @@ def test_a_group_alone_joins_nothing(tmp_path):
         read_columns(write(tmp_path, content), wanted, join_on=("step", "group"))
 
 
+def test_a_value_that_may_be_blank_is_joined_from_a_row_of_its_own(tmp_path):
+    content = lines(
+        {"global_step": 1, "reward": 0.5}, {"global_step": 1, "eval/gold": 2.0}, {"global_step": 1, "se": 0.1},
+        {"global_step": 2, "reward": 0.7, "eval/gold": 3.0}, {"global_step": 2, "se": 0.2},
+        {"global_step": 3, "reward": 0.8, "eval/gold": 4.0}, {"global_step": 4, "se": 0.4},
+    )  # fmt: skip
+    wanted = LOG | {"gold_se": Column("se", "number", may_be_blank=True)}
+    found = read_columns(write(tmp_path, content), wanted, join_on=("step", "group"))
+    assert found.data.select("step", "proxy", "gold", "gold_se").rows() == [
+        (1.0, 0.5, 2.0, 0.1), (2.0, 0.7, 3.0, 0.2), (3.0, 0.8, 4.0, None),
+    ]  # fmt: skip
+    assert (found.joined, found.joined_into, found.missing) == (5, 2, 1)
+    twice = content + lines({"global_step": 2, "se": 0.3})
+    with pytest.raises(DataError, match="step 2 has two values of gold_se"):
+        read_columns(write(tmp_path, twice), wanted, join_on=("step", "group"))
+
+
 def test_two_values_at_one_step_are_refused_and_never_averaged(tmp_path):
     twice = SPLIT + lines({"global_step": 4, "eval/gold": 4.5})
     with pytest.raises(DataError, match=r"scores.dat: step 4 has two values of gold .* 4 and 4\.5; "):

@@ -69,8 +69,11 @@ def test_a_grid_that_stops_early_is_explained() -> None:
 
 
 def test_few_prompts_and_unknown_wins_are_noted() -> None:
-    assert not any("far too narrow" in note for note in bon_answer(BON).notes)
-    assert any("3 prompts are far too narrow" in note for note in bon_answer(BON | {"prompts": 3}).notes)
+    assert not any("no intervals" in note for note in bon_answer(BON).notes)
+    unknown = [point | {"gain_ci": [None, None]} for point in BON["curve"]]
+    assert any(
+        note.startswith("no intervals: 3 prompts ") for note in bon_answer(BON | {"prompts": 3, "curve": unknown}).notes
+    )
     assert not any("wins" in note for note in bon_answer(BON).notes)
     curve = [BON["curve"][0] | {"win_rate": 0.5}, BON["curve"][1] | {"win_rate": None}]
     assert any(note.startswith("wins –: ") for note in bon_answer(BON | {"curve": curve}).notes)
@@ -99,6 +102,12 @@ def test_what_speaks_against_a_fit_is_said() -> None:
         "the intervals are widened 2.5 times for that",
     ]
     assert misgivings(FIT | {"status": "poor_fit", "lack_of_fit": None}) == [
+        "the law misses most of the variation of the points"
+    ]
+    assert misgivings(FIT | {"status": "poor_fit", "lack_of_fit": None, "chance": 0.31}) == [
+        "the law explains no more than chance would (p 0.310)"
+    ]
+    assert misgivings(FIT | {"status": "poor_fit", "lack_of_fit": None, "chance": 0.001}) == [
         "the law misses most of the variation of the points"
     ]
     assert misgivings(FIT | {"status": "unidentified"}) == ["the data do not show where gold turns"]

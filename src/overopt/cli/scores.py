@@ -163,7 +163,9 @@ def diagnose(
     wanted |= {"kl": Column(kl, "number", "--kl")} if kl else {}
     wanted |= {"group": Column(group, "text", "--group")} if group else {}
     read = read_columns(file, wanted, join_on=("step", "group"))
-    report = run_logs_report(read.data, missing=read.missing, baseline=baseline, level=level, seed=seed)
+    report = run_logs_report(
+        read.data, missing=read.missing, incomplete=read.incomplete, baseline=baseline, level=level, seed=seed
+    )
     report["joined"] = _joined(read, step)
 
     def draw(ground: "Ground") -> "Spec":

@@ -1,13 +1,13 @@
 """Laws of other people's curves: one table of KL and gold, fitted group by group, for ``overopt fit``."""
 
 import math
-from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from overopt.errors import ConfigError
+from overopt.measure.groups import groups_without_points
 from overopt.measure.plain import plain
 from overopt.seeding import stream
 from overopt.stats.estimate import FloatArray
@@ -58,7 +58,7 @@ def law_fits_report(
     """
     check_baseline(baseline)
     groups = {name: curve_of(rows, baseline) for name, rows in _groups(points)}
-    for name in _groups_without_points(incomplete, groups):
+    for name in groups_without_points(incomplete, groups):
         groups[name] = curve_of(points.clear(), baseline)
     shared = None
     if share == "alpha":
@@ -102,13 +102,6 @@ def _groups(points: pl.DataFrame) -> list[tuple[str | None, pl.DataFrame]]:
     if "group" not in points.columns:
         return [(None, points)]
     return [(str(rows["group"][0]), rows) for rows in points.partition_by("group", maintain_order=True)]
-
-
-def _groups_without_points(incomplete: pl.DataFrame | None, groups: Iterable[str | None]) -> list[str]:
-    if incomplete is None or "group" not in incomplete.columns:
-        return []
-    names = incomplete["group"].drop_nulls().unique(maintain_order=True).to_list()
-    return [str(name) for name in names if name not in set(groups)]
 
 
 class FileCurve(NamedTuple):

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from overopt.measure.groups import groups_without_points
 from overopt.measure.law_fits import check_baseline
 from overopt.measure.plain import plain
 from overopt.measure.run_forecast import run_forecast
@@ -14,7 +15,13 @@ SCHEMA = "overopt.diagnose/1"
 
 
 def run_logs_report(
-    log: pl.DataFrame, *, missing: int = 0, baseline: float | None = None, level: float = 0.95, seed: int = 0
+    log: pl.DataFrame,
+    *,
+    missing: int = 0,
+    incomplete: pl.DataFrame | None = None,
+    baseline: float | None = None,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """The ``overopt.diagnose/1`` object.
 
@@ -25,6 +32,8 @@ def run_logs_report(
         step are averaged; where every step has several, their spread gives the error of each point.
     missing : int
         Rows that were dropped before, passed through.
+    incomplete : DataFrame, optional
+        Those rows: a run that has no others is reported as ``undetermined`` with 0 points.
     baseline : float, optional
         Gold at KL 0, for the forecast. Without it: gold where KL is 0, whose error then counts, or else there is no
         forecast.
@@ -37,12 +46,17 @@ def run_logs_report(
         ``forecast`` is null without KL, and is that of the RL law; ``run_forecast`` explains it.
     """
     check_baseline(baseline)
+    runs = _runs(log)
+    without_points = groups_without_points(incomplete, [name for name, _ in runs])
     report = plain(
         {
             "schema": SCHEMA,
             "missing": missing,
             "level": level,
-            "groups": [_run(name, rows, baseline, level, seed) for name, rows in _runs(log)],
+            "groups": [
+                *(_run(name, rows, baseline, level, seed) for name, rows in runs),
+                *map(_run_without_points, without_points),
+            ],
         }
     )
     assert isinstance(report, dict)
@@ -103,4 +117,16 @@ def _run(group: str | None, rows: pl.DataFrame, baseline: float | None, level: f
         "forecast": None
         if "kl" not in steps.columns
         else run_forecast(steps, errors.get("gold_se"), found.noise_sd, baseline, level=level, seed=seed),
+    }
+
+
+def _run_without_points(group: str) -> dict[str, Any]:
+    unknown = ("gold_final", "proxy_final", "drop", "threshold", "noise_sd", "proxy_threshold", "forecast")
+    return {
+        "group": group,
+        "verdict": "undetermined",
+        "points": 0,
+        "gold_peak": dict.fromkeys(("step", "gold", "proxy")),
+        "rule": "no row has step, proxy and gold",
+        **dict.fromkeys(unknown),
     }

@@ -103,7 +103,7 @@ def read_columns(path: Path, wanted: Mapping[str, Column], *, join_on: Sequence[
     joined = into = 0
     if keys and keys[0] == join_on[0]:
         try:
-            found = join_rows(data, keys, needed)
+            found = join_rows(data, keys, needed, [role for role in columns if wanted[role].may_be_blank])
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
         data, joined, into = found.data, found.rows, found.into

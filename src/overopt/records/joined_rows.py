@@ -11,6 +11,7 @@ import polars as pl
 from overopt.errors import DataError
 
 _ORDER = "row of the file"
+_WHOLE = "lacks nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +26,29 @@ class Joined:
     """How many rows they became."""
 
 
-def join_rows(data: pl.DataFrame, keys: Sequence[str], needed: Sequence[str]) -> Joined:
+def join_rows(data: pl.DataFrame, keys: Sequence[str], needed: Sequence[str], welcome: Sequence[str] = ()) -> Joined:
     """Put rows together that agree in ``keys``, lack some of the columns ``needed`` and have them all between them.
 
-    Where a row that lacks nothing has the same keys, nothing is joined: the others add nothing to it.
+    Columns ``welcome`` are joined too where a row of these keys has them. Where a row that lacks nothing has the same
+    keys, nothing is joined: the others add nothing to it.
 
     Raises
     ------
     DataError
         If rows that would be joined have two values in one column, since taking either or their mean would be a guess.
     """
-    values = [name for name in needed if name not in keys]
+    asked = [name for name in needed if name not in keys]
+    values = [*asked, *(name for name in welcome if name not in keys)]
     data = data.with_row_index(_ORDER)
     has_keys = pl.all_horizontal(pl.col(key).is_not_null() for key in keys)
-    is_whole = pl.all_horizontal(pl.col(name).is_not_null() for name in values)
-    parts = data.filter(has_keys).filter(~is_whole.any().over(keys))
+    has = {name: pl.col(name).is_not_null() for name in values}
+    is_whole = pl.all_horizontal(
+        has[name] if name in asked else has[name] | ~has[name].any().over(keys) for name in values
+    )
+    parts = data.filter(has_keys).with_columns(is_whole.alias(_WHOLE)).filter(~pl.col(_WHOLE).any().over(keys))
     # A row with none of the values (the summary at the end of a log) is no part of anything.
-    parts = parts.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in values))
-    parts = parts.filter(pl.all_horizontal(pl.col(name).is_not_null().any().over(keys) for name in values))
+    parts = parts.drop(_WHOLE).filter(pl.any_horizontal(has.values()))
+    parts = parts.filter(pl.all_horizontal(has[name].any().over(keys) for name in asked))
     if parts.height == 0:
         return Joined(data.drop(_ORDER), 0, 0)
     others = [name for name in data.columns if name not in (*keys, _ORDER)]

@@ -76,10 +76,8 @@ def bon_answer(report: Report) -> Answer:
         f"KL in nats, ties counted; {percent(report['level'], 0)} intervals over prompts; held out: from a peak that "
         "other prompts chose"
     ]
-    if report["prompts"] < words.FEW_PROMPTS:
-        notes.append(
-            f"intervals over {words.counted(report['prompts'], 'prompt')} are far too narrow: read nothing into them"
-        )
+    if not any(is_known(bound) for bound in curve[-1]["gain_ci"]):
+        notes.append(f"no intervals: {words.counted(report['prompts'], 'prompt')} cannot tell how much prompts differ")
     if has_wins and any(not is_known(point["win_rate"]) for point in curve):
         notes.append(f"wins {UNKNOWN}: n takes the whole of the smallest pool, and no sample is left to win over")
     grid = words.grid_sentence(report)

@@ -12,10 +12,8 @@ from overopt.reports.numbers import UNKNOWN, coefficient, count, decimal, is_kno
 
 Report = Mapping[str, Any]  # Any: the values of a JSON object
 
-FEW_PROMPTS = 10
-"""With fewer, a bootstrap over prompts hardly varies and its intervals come out far too narrow."""
 CERTAIN_P = 0.01
-"""Below it ``fit_law`` takes a misfit as certain and widens the intervals."""
+"""Below it ``fit_law`` takes a misfit as certain and widens the intervals; from it on, a law may be chance."""
 
 _NO_PEAK = {"rises": "gold rises without a turn", "falls": "gold falls from the start"}
 _LAWS = {"bon": "d(α − βd)", "rl": "d(α − β ln d)"}
@@ -147,7 +145,7 @@ def misgivings(fit: Report, *, is_brief: bool = False) -> list[str]:
             "the law misses the points by more than their errors" + ("" if is_brief else f" (p {_p_words(p)})")
         )
     elif fit.get("status") == "poor_fit":
-        found.append("the law misses most of the variation of the points")
+        found.append(_poor_fit_words(fit, is_brief=is_brief))
     if fit.get("status") == "unidentified":
         found.append("the data do not show where gold turns")
     widened = fit.get("widened_by")
@@ -161,6 +159,14 @@ def misgivings(fit: Report, *, is_brief: bool = False) -> list[str]:
             f"the best point seen{'' if is_brief else f', {numbers},'} lies outside the interval of the law's peak"
         )
     return found
+
+
+def _poor_fit_words(fit: Report, *, is_brief: bool) -> str:
+    """Why a law that does not certainly miss the points is a poor fit all the same."""
+    chance = fit.get("chance")
+    if is_known(chance) and chance >= CERTAIN_P:
+        return "the law explains no more than chance would" + ("" if is_brief else f" (p {_p_words(chance)})")
+    return "the law misses most of the variation of the points"
 
 
 def shared_sentence(shared: Report) -> str:

@@ -19,7 +19,7 @@ VERDICT_WORDS = {
 }
 STATUS_WORDS = {
     "ok": "the law describes the curve",
-    "poor_fit": "poor fit: the law misses most of the variation",
+    "poor_fit": "poor fit: the law does not describe the curve",
     "unidentified": "not identified: the data do not tell whether or where gold turns",
     "too_few_points": "too few points to fit",
 }
