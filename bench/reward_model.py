@@ -2,9 +2,8 @@
 
     pip install trl && python bench/reward_model.py [--rounds 3]
 
-The same pairs (a prompt of the default study with two replies, about 64 tokens a text), batches of 64, one epoch,
-AdamW. Ours computes in bfloat16 with float32 weights, TRL gets its own bf16 switch; loading and tokenizing count on
-both sides.
+The same pairs (a prompt of the default study with two replies), one epoch, AdamW. Ours computes in bfloat16 with
+float32 weights, TRL gets its own bf16 switch; loading and tokenizing count on both sides.
 """
 
 import argparse
@@ -12,7 +11,8 @@ import os
 import tempfile
 
 import torch
-from common import alternate, describe, rate, table
+from common import alternate, describe, matrix_rate, rate, table
+from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging
 
 from overopt.assets.catalog import model_path
@@ -32,26 +32,44 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    prompts, chosen, rejected, tokens = pairs()
+    peak = matrix_rate("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16)
     rows = []
-    for width in (16, 128):
+    for width, batch, characters in (
+        (16, 64, 110), (128, 64, 110), (128, 16, 110), (128, 256, 110), (128, 64, 30), (224, 64, 110),
+    ):  # fmt: skip
+        prompts, chosen, rejected, tokens = pairs(characters)
         found = alternate(
             {
-                "ours": lambda width=width: rate(lambda: ours(width, prompts, chosen, rejected)),
-                "trl": lambda width=width: rate(lambda: trl(width, prompts, chosen, rejected)),
+                name: lambda side=side, width=width, batch=batch, texts=(prompts, chosen, rejected): rate(
+                    lambda: side(width, batch, *texts)
+                )
+                for name, side in (("ours", ours), ("trl", trl))
             },
             rounds=options.rounds,
         )
-        rows.append([f"chitchat-w{width}", found["ours"], found["trl"], f"{found['ours'] / found['trl']:.1f}×"])
-    print(f"{describe()}; {len(prompts):,} pairs of {tokens:.0f} tokens a text, batches of 64\n")
-    print(table(("reward model", "ours pairs/s", "TRL pairs/s", "ratio"), rows))
+        # Two passes backward for one forward; embeddings are looked up, not multiplied.
+        operations = 6 * body_parameters(width) * 2 * tokens * found["ours"]
+        rows.append(
+            [
+                f"chitchat-w{width}", batch, f"{tokens:.0f}", found["ours"], found["trl"],
+                f"{found['ours'] / found['trl']:.1f}×", f"{operations / peak:.0%}",
+            ]
+        )  # fmt: skip
+    print(f"{describe()}; {PAIRS:,} pairs; matrix products {peak / 1e9:,.0f} GFLOP/s in bfloat16\n")
+    print(table(("model", "batch", "tokens a text", "ours pairs/s", "TRL pairs/s", "ratio", "of matrix rate"), rows))
 
 
-def pairs() -> tuple[list[str], list[str], list[str], float]:
-    """Real prompts, a real reply, and the reply to another prompt; and the mean number of tokens of a text."""
+def body_parameters(width: int) -> int:
+    """Parameters that are multiplied with, the output embedding left out."""
+    model = AutoModelForSequenceClassification.from_pretrained(model_path(width), num_labels=1)
+    return model.num_parameters() - model.get_input_embeddings().weight.numel()
+
+
+def pairs(characters: int) -> tuple[list[str], list[str], list[str], float]:
+    """Real prompts, a reply of that many characters, the reply to another prompt; and the mean tokens of a text."""
     rows = [row for row in exchanges(load_conversations(), "preference").rows if 60 < len(row.prompt) < 160]
-    # About 64 tokens a text: replies are repeated up to a length.
-    replies = [((row.reply + " ") * 8)[:110] for row in rows]
+    # Replies are repeated up to a length; with 110 characters a text has about 64 tokens.
+    replies = [((row.reply + " ") * 8)[:characters] for row in rows]
     prompts, chosen, rejected = [row.prompt for row in rows[:-1]], replies[:-1], replies[1:]
     tokenizer = load_tokenizer(model_path(16))
     first, second = ([len(ids) for ids in encode_scored(tokenizer, prompts, side)] for side in (chosen, rejected))
@@ -61,23 +79,23 @@ def pairs() -> tuple[list[str], list[str], list[str], float]:
     return prompts, chosen, rejected, tokens
 
 
-def ours(width: int, prompts: list[str], chosen: list[str], rejected: list[str]) -> int:
-    config = RewardTrainingConfig(epochs=1, batch=64)
+def ours(width: int, batch: int, prompts: list[str], chosen: list[str], rejected: list[str]) -> int:
+    config = RewardTrainingConfig(epochs=1, batch=batch)
     train_reward_model(model_path(width), prompts, chosen, rejected, config=config, seed=0)
     return len(prompts)
 
 
-def trl(width: int, prompts: list[str], chosen: list[str], rejected: list[str]) -> int:
+def trl(width: int, batch: int, prompts: list[str], chosen: list[str], rejected: list[str]) -> int:
     from datasets import Dataset, disable_progress_bars
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoTokenizer
     from trl import RewardConfig, RewardTrainer
 
     disable_progress_bars()
     data = Dataset.from_dict({"prompt": prompts, "chosen": chosen, "rejected": rejected})
     with tempfile.TemporaryDirectory() as folder:
         settings = RewardConfig(
-            output_dir=folder, per_device_train_batch_size=64, num_train_epochs=1, learning_rate=1e-3, max_length=None,
-            report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True,
+            output_dir=folder, per_device_train_batch_size=batch, num_train_epochs=1, learning_rate=1e-3,
+            max_length=None, report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True,
             use_cpu=not torch.cuda.is_available(), bf16=True, gradient_checkpointing=False,
         )  # fmt: skip
         model = AutoModelForSequenceClassification.from_pretrained(model_path(width), num_labels=1, dtype=torch.float32)

@@ -1,11 +1,17 @@
-"""The smoke study, run once by its command, for all tests that look at what a run leaves behind."""
+"""One thread a process, since tests run in several; the smoke study, run once a process by its command."""
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+# Before numpy and torch read them: two processes with two threads each would wait for one another.
+os.environ |= {
+    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+}
 
 
 def overopt(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:

@@ -12,10 +12,11 @@ from transformers import LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
 from overopt.errors import ConfigError
 from overopt.hf.encoding import has_whole_attention
+from overopt.hf.hidden import fits_packing
+from overopt.hf.packing import PromptReplies
 from overopt.policies import decoding
 from overopt.policies.decoding import GROWTH, CopiedPrompts, SharedPrompts, open_session
-from overopt.policies.logprobs import fits_packing, output_head, reply_statistics, token_logprobs
-from overopt.policies.packing import PromptReplies
+from overopt.policies.logprobs import output_head, reply_statistics, token_logprobs
 from overopt.stats.sampling import SamplerSettings
 
 PROMPTS = [[5, 11, 3], [7], [9, 8, 7, 6, 5, 4, 3, 12, 13, 14, 15, 20], [30, 31], [1, 1, 2, 0]]

@@ -18,9 +18,9 @@ from oracles.language_models import (
 )
 
 from overopt.errors import ConfigError, DataError
+from overopt.hf.packing import PromptReplies
 from overopt.policies.logprobs import output_head, reply_statistics, token_logprobs, token_statistics
 from overopt.policies.models import HFPolicy
-from overopt.policies.packing import PromptReplies
 from overopt.policies.sampler import sample
 from overopt.protocols import Reply, SamplerConfig
 from overopt.stats.sampling import SamplerSettings

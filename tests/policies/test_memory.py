@@ -6,9 +6,9 @@ from oracles.language_models import COMMON
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from overopt.hf.packing import PromptReplies
 from overopt.policies import logprobs
 from overopt.policies.logprobs import reply_statistics, token_logprobs, token_statistics
-from overopt.policies.packing import PromptReplies
 from overopt.stats.sampling import SamplerSettings
 
 VOCABULARY = 128_000

@@ -101,18 +101,32 @@ def test_padding_and_its_amount_do_not_move_a_score(proxy):
 
 def test_batches_hold_the_tokens_they_may_and_no_more(proxy):
     """Padding included; a text that is longer than a batch is one by itself."""
-    model = RewardModel(proxy.model, proxy.tokenizer, batch_tokens=40)
-    seen = []
-    hook = model.model.register_forward_pre_hook(
-        lambda _, args, inputs: seen.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
-    )
-    model.score(["~"] * 9, ["~" * n for n in (1, 2, 3, 4, 5, 7, 17, 18, 60)])
-    hook.remove()
+    lengths = (1, 2, 3, 4, 5, 7, 17, 18, 60)
     # 3 more tokens each: bos, the prompt and eos. Longest first.
-    assert seen == [(1, 63), (1, 21), (2, 20), (5, 8)][:2] + seen[2:]
+    seen = shapes_of_passes(proxy, 40, [chr(ord("a") + n) for n in range(9)], ["~" * n for n in lengths])
+    assert seen[:2] == [(1, 63), (1, 21)]
     assert sum(rows for rows, _ in seen) == 9
     assert all(rows * length <= 40 for rows, length in seen[1:])
     assert len(seen) == 4
+
+
+def test_rows_that_share_a_prompt_keep_to_the_tokens_of_a_batch(proxy):
+    """Nine replies after one prompt: bos and prompt stand once in a row, an end token after each reply."""
+    seen = shapes_of_passes(proxy, 40, ["~"] * 9, ["~" * n for n in (1, 2, 3, 4, 5, 7, 17, 18, 60)])
+    assert seen[-1] == (1, 63)
+    assert all(rows * length <= 40 for rows, length in seen[:-1])
+    assert sum(rows * length for rows, length in seen) < 117 + 9 * 3
+
+
+def shapes_of_passes(proxy, batch_tokens, prompts, replies):
+    model = RewardModel(proxy.model, proxy.tokenizer, batch_tokens=batch_tokens)
+    seen = []
+    hook = model.model.base_model.register_forward_pre_hook(
+        lambda _, args, inputs: seen.append(tuple((args[0] if args else inputs["input_ids"]).shape)), with_kwargs=True
+    )
+    model.score(prompts, replies)
+    hook.remove()
+    return seen
 
 
 def test_texts_end_with_the_end_token_and_nothing_is_cut(proxy):

@@ -1,7 +1,9 @@
 """Bradley-Terry against hand arithmetic, and reward models that must learn, or unlearn, a word."""
 
+import contextlib
 import math
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,9 +12,13 @@ from oracles.language_models import byte_tokenizer
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
 from overopt.errors import ConfigError, DataError, NonFiniteError
+from overopt.hf.encoding import encode_scored
 from overopt.rewards.checkpoint import RewardModel
+from overopt.training import reward_model
 from overopt.training.reward_model import (
     RewardTrainingConfig,
+    _losses,
+    _padded_losses,
     bradley_terry_loss,
     save_reward_model,
     train_reward_model,
@@ -74,6 +80,30 @@ def trained(base):
 
 def weights(model: RewardModel) -> list[torch.Tensor]:
     return list(model.model.state_dict().values())
+
+
+def test_packed_pairs_give_the_loss_and_gradient_of_the_padded_batch(base, monkeypatch):
+    """In float32; pairs of unlike lengths, one whose sides differ in their last word only, in several passes."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(reward_model, "PLACES", 60)
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, attn_implementation="eager")
+    tokenizer = byte_tokenizer()
+    prompts, chosen, rejected = pairs(12, 3)
+    sides = [
+        encode_scored(tokenizer, [*prompts, "Hi\n"], [*texts, end])
+        for texts, end in ((chosen, "a long way to go"), (rejected, "a long way to do"))
+    ]
+    rows = np.array([12, 3, 0, 7, 5])
+    found = []
+    for losses in (_losses(model, *sides, 0), partial(_padded_losses, model, *sides, 0)):
+        model.zero_grad()
+        parts = list(losses(rows))
+        sum(parts).backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        found.append((len(parts), sum(parts).item(), gradient))
+    assert found[0][0] > 1 == found[1][0]
+    assert found[0][1] == pytest.approx(found[1][1], abs=1e-5)
+    assert (found[0][2] - found[1][2]).abs().max() < 1e-5 * found[1][2].abs().max()
 
 
 def test_loss_and_gradient_by_hand():

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from overopt.errors import ConfigError, NonFiniteError
+from overopt.hf.packing import PromptReplies
 from overopt.optimize.checkpoints import Checkpoints, Found, fingerprint
 from overopt.optimize.fixed_replies import Fitter, FittingConfig, whole_number_problems
 from overopt.optimize.kept_replies import Kept, keep_best, selection_weights
@@ -24,7 +25,6 @@ from overopt.optimize.rollout import Draws, Engine, draw
 from overopt.optimize.steps import numbers_of
 from overopt.policies.logprobs import token_logprobs
 from overopt.policies.models import HFPolicy, packed_replies
-from overopt.policies.packing import PromptReplies
 from overopt.protocols import Progress, Prompt, Reply, SamplerConfig, Scorer, prompt_text
 from overopt.seeding import stream
 from overopt.stats.estimate import FloatArray

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from overopt.errors import ConfigError, NonFiniteError
+from overopt.hf.hidden import hidden_states
 from overopt.optimize.advantages import (
     at_last_token,
     batch_normalised,
@@ -31,7 +32,7 @@ from overopt.optimize.rollout import Draws, Engine, Rollout, check_shaping, comp
 from overopt.optimize.settings import PolicyGradientConfig
 from overopt.optimize.steps import numbers_of, products
 from overopt.optimize.trainable import Critic, trainable_copy
-from overopt.policies.logprobs import hidden_states, token_logprobs, token_statistics
+from overopt.policies.logprobs import token_logprobs, token_statistics
 from overopt.policies.models import HFPolicy
 from overopt.protocols import Progress, Prompt, SamplerConfig, Scorer, prompt_text
 from overopt.rewards.shaping import Shaper

@@ -13,9 +13,9 @@ import numpy as np
 
 from overopt.errors import DataError
 from overopt.hf.encoding import context_length, encode_prompts, encode_replies, filler
-from overopt.policies.logprobs import fits_packing
+from overopt.hf.hidden import fits_packing
+from overopt.hf.packing import PromptReplies, ReplyTokens
 from overopt.policies.models import HFPolicy
-from overopt.policies.packing import PromptReplies, ReplyTokens
 from overopt.policies.sampler import end_tokens
 from overopt.protocols import Prompt, SamplerConfig, prompt_text
 

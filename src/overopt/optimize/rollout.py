@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from overopt.errors import ConfigError, DataError
+from overopt.hf.hidden import hidden_states
+from overopt.hf.packing import PromptReplies
 from overopt.optimize.trainable import Critic
-from overopt.policies.logprobs import hidden_states, token_statistics
+from overopt.policies.logprobs import token_statistics
 from overopt.policies.models import HFPolicy, packed_replies
-from overopt.policies.packing import PromptReplies
 from overopt.protocols import Prompt, Reply, SamplerConfig, Scorer
 from overopt.rewards.shaping import Shaper, shape
 from overopt.seeding import stream_seed

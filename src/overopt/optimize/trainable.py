@@ -9,9 +9,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from overopt.errors import ConfigError, MissingExtraError
-from overopt.policies.logprobs import hidden_states
+from overopt.hf.hidden import hidden_states
+from overopt.hf.packing import ReplyTokens
 from overopt.policies.models import HFPolicy
-from overopt.policies.packing import ReplyTokens
 from overopt.seeding import stream_seed
 
 

@@ -14,17 +14,14 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from overopt.errors import ConfigError
-from overopt.hf.encoding import has_whole_attention
+from overopt.hf.hidden import PLACES, body_of, hidden_states
 from overopt.hf.loading import evaluating
-from overopt.hf.twin import tiny_twin
+from overopt.hf.packing import PromptReplies, ReplyTokens
 from overopt.policies.distribution import dot, filtered
-from overopt.policies.packing import PromptReplies, ReplyTokens, attention_mask
 from overopt.stats.sampling import SamplerSettings
 
 LOGITS = 2**24
 """Most logits held at once, 64 MB in float32."""
-PLACES = 8_192
-"""Most places (rows x positions) of one forward pass."""
 
 Head = Callable[[torch.Tensor], torch.Tensor]
 
@@ -129,18 +126,6 @@ def reply_statistics(
     return ReplyStatistics(*found)
 
 
-def hidden_states(model: PreTrainedModel, tokens: ReplyTokens) -> torch.Tensor:
-    """Last hidden states (K, D) that predict the reply tokens; padding and prompts cost no vocabulary."""
-    states_GTD = _body(model)(
-        input_ids=tokens.ids,
-        attention_mask=attention_mask(tokens, _activation_dtype(model)),
-        position_ids=tokens.position,
-        use_cache=False,
-    ).last_hidden_state
-    states_KD: torch.Tensor = states_GTD.flatten(0, 1)[tokens.source]
-    return states_KD
-
-
 def output_head(model: PreTrainedModel) -> Head:
     """From last hidden states (K, D) to logits (K, V), as the model's own forward pass makes them.
 
@@ -176,7 +161,7 @@ def _logit_change(model: PreTrainedModel) -> Head | None:
 
     ids = torch.tensor([[1, 3, 5, 2]], device=model.device) % config.vocab_size
     own = model(input_ids=ids, use_cache=False).logits.float()
-    plain = model.get_output_embeddings()(_body(model)(input_ids=ids, use_cache=False).last_hidden_state)
+    plain = model.get_output_embeddings()(body_of(model)(input_ids=ids, use_cache=False).last_hidden_state)
     # What is not finite on both sides counts as equal: it is found where it is used, with what it was used for.
     size = own[torch.isfinite(own)].abs().max() if bool(torch.isfinite(own).any()) else torch.tensor(1.0)
     misses = [
@@ -191,14 +176,6 @@ def _logit_change(model: PreTrainedModel) -> Head | None:
         f"{type(model).__name__} changes its logits in a way that is not known here, so log-probabilities from its "
         "hidden states would be wrong"
     )
-
-
-def _body(model: PreTrainedModel) -> torch.nn.Module:
-    """What makes hidden states of token ids."""
-    body: torch.nn.Module = model.base_model
-    if body is model:
-        raise ConfigError(f"{type(model).__name__} does not say which part of it makes its hidden states")
-    return body
 
 
 def _alike(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -217,34 +194,3 @@ def _in_parts(part: Callable[..., torch.Tensor], model: PreTrainedModel, *inputs
     if torch.is_grad_enabled():
         return torch.cat([checkpoint(part, *piece, use_reentrant=False) for piece in pieces], dim=-1)
     return torch.cat([part(*piece) for piece in pieces], dim=-1)
-
-
-def _activation_dtype(model: PreTrainedModel) -> torch.dtype:
-    kind = model.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
-
-
-def fits_packing(model: PreTrainedModel) -> bool:
-    """Whether several replies in one row give a tiny twin of the model what one reply a row gives it; asked once."""
-    if model not in _PACKS:
-        twin = tiny_twin(model) if has_whole_attention(model) else None
-        _PACKS[model] = twin is not None and _packs(twin)
-    return _PACKS[model]
-
-
-_PACKS: "weakref.WeakKeyDictionary[PreTrainedModel, bool]" = weakref.WeakKeyDictionary()
-
-
-@torch.no_grad()
-def _packs(model: PreTrainedModel) -> bool:
-    replies = [(0, [2, 9]), (0, [4]), (1, [8, 1, 6]), (1, [3, 3])]
-    found = []
-    for share in (1, 2):
-        (tokens,) = PromptReplies([[5, 11, 3], [7]], replies, pad=0, share=share).parts(PLACES)
-        try:
-            hidden_KD = hidden_states(model, tokens)
-        except (TypeError, ValueError, RuntimeError, AttributeError):
-            return False
-        # In the order of the replies, however they were packed.
-        found.append(hidden_KD[tokens.index[tokens.reply].argsort(stable=True)])
-    return bool((found[0] - found[1]).abs().max() < 1e-3)

@@ -8,9 +8,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from overopt.errors import ConfigError, DataError
 from overopt.hf.encoding import encode_prompts, filler
+from overopt.hf.hidden import fits_packing
 from overopt.hf.loading import choose_device, choose_dtype, load_model, load_tokenizer
-from overopt.policies.logprobs import ReplyStatistics, fits_packing, reply_statistics
-from overopt.policies.packing import SHARE, PromptReplies
+from overopt.hf.packing import SHARE, PromptReplies
+from overopt.policies.logprobs import ReplyStatistics, reply_statistics
 from overopt.policies.sampler import sample
 from overopt.protocols import Progress, Prompt, Reply, SamplerConfig
 

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from overopt.errors import ConfigError, DataError, NonFiniteError
 from overopt.hf.encoding import context_length, encode_scored, right_padded
+from overopt.hf.hidden import end_states, fits_packing
 from overopt.hf.loading import choose_device, choose_dtype, evaluating, load_model, load_tokenizer
-from overopt.protocols import Progress, Prompt
+from overopt.hf.packing import PromptReplies, ReplyTokens, n_shared
+from overopt.protocols import Progress, Prompt, prompt_text
 from overopt.rewards.pairs import distinct_pairs
 from overopt.stats.estimate import FloatArray
 
@@ -118,8 +121,8 @@ class RewardModel:
         scores = np.empty(len(texts), dtype=np.float64)
         done = 0
         with evaluating(self.model):
-            for rows in _batches([len(text.ids) for text in texts], self.batch_tokens):
-                scores[rows] = self._forward([texts[row] for row in rows])
+            for rows, found in self._scores(pairs.prompts, texts):
+                scores[rows] = found
                 done += len(rows)
                 if progress is not None:
                     progress(done, len(texts), "texts")
@@ -140,6 +143,37 @@ class RewardModel:
                 f"the tokenizer of {self.name} gives token {largest}, but the model knows {known}; "
                 "they do not belong together"
             )
+
+    def _scores(
+        self, prompts: Sequence[Prompt], texts: "Sequence[_Text]"
+    ) -> Iterator[tuple[Sequence[int] | npt.NDArray[np.int64], FloatArray]]:
+        """Rows and their scores, batch by batch."""
+        head = linear_head(self.model)
+        groups: dict[str, list[int]] = {}
+        for row, prompt in enumerate(prompts):
+            groups.setdefault(prompt_text(prompt), []).append(row)
+        if head is None or len(groups) == len(texts) or not fits_packing(self.model):
+            for rows in _batches([len(text.ids) for text in texts], self.batch_tokens):
+                yield rows, self._forward([texts[row] for row in rows])
+            return
+        shared = [n_shared([texts[row].ids for row in rows]) for rows in groups.values()]
+        starts = [texts[rows[0]].ids[:n] for n, rows in zip(shared, groups.values(), strict=True)]
+        order = [row for rows in groups.values() for row in rows]
+        endings = [
+            (number, texts[row].ids[n:])
+            for number, (n, rows) in enumerate(zip(shared, groups.values(), strict=True))
+            for row in rows
+        ]
+        row_B = np.array(order)
+        for part in PromptReplies(starts, endings, pad=0).parts(self.batch_tokens):
+            yield row_B[part.index.numpy()], self._forward_packed(head, part)
+
+    @torch.inference_mode()
+    def _forward_packed(self, head: torch.nn.Module, part: ReplyTokens) -> FloatArray:
+        tokens = part.to(self.model.device)
+        with torch.autocast(self.model.device.type, enabled=False):
+            logits_B1 = head(end_states(self.model, tokens).float())
+        return np.asarray(logits_B1[:, 0].double().cpu())
 
     @torch.inference_mode()
     def _forward(self, texts: "Sequence[_Text]") -> FloatArray:
@@ -255,6 +289,12 @@ def _keep_head_in_float32(model: PreTrainedModel, name: str) -> None:
         if is_half or any(parameter.dtype != torch.float32 for parameter in body.parameters()):
             head.float()
             head.register_forward_pre_hook(_in_float32)
+
+
+def linear_head(model: PreTrainedModel) -> torch.nn.Linear | None:
+    """The head of a decoder that is read at its last token, or ``None`` for what is made in another way."""
+    head: Any = getattr(model, "score", None)
+    return head if isinstance(head, torch.nn.Linear) else None
 
 
 def _in_float32(_: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overopt.policies.packing import PromptReplies, attention_mask
+from overopt.hf.packing import PromptReplies, attention_mask
 
 PROMPTS = [[11, 12, 13], [21], [31, 32]]
 REPLIES = [(2, [1, 2]), (0, [3]), (0, [4, 5]), (2, [6]), (0, [7])]
@@ -32,6 +32,32 @@ def test_a_prompt_stands_once_for_its_replies():
     assert tokens.offset.tolist() == [0, 0, 1, 0, 0, 0, 1]
     assert tokens.source.tolist() == [2, 6 + 1, 6 + 2, 6 + 1, 12 + 2, 12 + 2, 12 + 4]
     assert tokens.is_shared
+
+
+def test_the_last_token_of_each_reply_is_known():
+    tokens = one_part(2)
+    assert tokens.end.tolist() == [3, 6 + 3, 6 + 4, 12 + 3, 12 + 5]
+    assert tokens.ids.flatten()[tokens.end].tolist() == [REPLIES[index][1][-1] for index in tokens.index.tolist()]
+
+
+def test_long_replies_do_not_share_a_row():
+    """Three replies of 30 tokens: attention over 90 costs more than the prompt of three twice more."""
+    replies = [(0, [1] * 30)] * 3 + [(0, [1] * 4)] * 3
+
+    def rows(**settings):
+        parts = PromptReplies(PROMPTS, replies, pad=99, **settings).parts(1_000)
+        return sorted(int(tokens.segment[g].max()) for tokens in parts for g in range(len(tokens.ids)))
+
+    assert rows(share=8) == [6]
+    assert rows(share=8, room=40) == [1, 1, 1, 3]
+    assert rows(share=8, room=None) == [6]
+    assert rows(share=2, room=40) == [1, 1, 2, 2]
+
+
+def test_a_row_keeps_to_the_budget_where_one_reply_does():
+    replies = [(0, [1] * 10)] * 6 + [(1, [1] * 50)]
+    for tokens in PromptReplies(PROMPTS, replies, pad=99).parts(30):
+        assert tokens.ids.numel() <= 30 or tokens.ids.shape == (1, 51)
 
 
 def test_a_reply_sees_its_prompt_and_itself_up_to_its_place():
@@ -117,7 +143,7 @@ def test_every_token_is_there_once_in_its_own_text(case, share, budget):
     assert widths == sorted(widths), "parts of like lengths hold little padding"
 
 
-@pytest.mark.parametrize("budget", [1, 5])
-def test_a_budget_too_small_for_one_row_takes_rows_one_by_one(budget):
+@pytest.mark.parametrize(("budget", "rows"), [(1, 5), (5, 4)])
+def test_a_budget_too_small_for_one_row_takes_rows_one_by_one(budget, rows):
     parts = list(PromptReplies(PROMPTS, REPLIES, pad=0, share=2).parts(budget))
-    assert [len(part.ids) for part in parts] == [1, 1, 1]
+    assert [len(part.ids) for part in parts] == [1] * rows

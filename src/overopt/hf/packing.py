@@ -4,6 +4,7 @@ Axes: G rows, T positions, K reply tokens, B replies. With four replies of 15 to
 tokens in place of 180. Everything that is measured or trained is a flat list over the K reply tokens.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,9 @@ import numpy as np
 import torch
 
 SHARE = 8
-"""Most replies in a row: attention within a row grows with its square."""
+"""Most replies in a row."""
+ROOM = 256
+"""Tokens of the replies of a row, or as many as its prompt has: attention within a row grows with its square."""
 
 PADDING = -1
 PROMPT = 0
@@ -37,6 +40,8 @@ class ReplyTokens:
     """(K,) place of each token in its reply, from 0."""
     index: torch.Tensor
     """(B,) which of the replies that were packed these are."""
+    end: torch.Tensor
+    """(B,) place in the flattened (G, T) of each reply's last token."""
 
     def to(self, device: torch.device) -> "ReplyTokens":
         """The same on another device."""
@@ -77,6 +82,9 @@ class PromptReplies:
         Fills masked places.
     share : int
         Most replies in a row.
+    room : int, optional
+        A second reply joins a row only while its replies have no more tokens than this or than their prompt: beyond
+        that, attention costs more than the prompt would again. ``None``: no limit.
     """
 
     def __init__(
@@ -86,6 +94,7 @@ class PromptReplies:
         *,
         pad: int,
         share: int = SHARE,
+        room: int | None = ROOM,
     ) -> None:
         self.prompts = prompt_ids
         self.prompt_B = np.array([prompt for prompt, _ in replies], dtype=np.int64)
@@ -93,6 +102,7 @@ class PromptReplies:
         self.lengths_B = np.array([len(ids) for ids in self.replies], dtype=np.int64)
         self.pad = pad
         self.share = share
+        self.room = room
 
     def __len__(self) -> int:
         return len(self.replies)
@@ -102,7 +112,7 @@ class PromptReplies:
 
         Rows of one part have similar lengths, so that little of it is padding.
         """
-        rows = self._rows(np.arange(len(self)) if members is None else np.asarray(members))
+        rows = self._rows(np.arange(len(self)) if members is None else np.asarray(members), budget)
         lengths = [len(self.prompts[self.prompt_B[row[0]]]) + int(self.lengths_B[row].sum()) for row in rows]
         part: list[list[int]] = []
         for place in np.argsort(lengths, kind="stable"):
@@ -114,15 +124,25 @@ class PromptReplies:
         if part:
             yield self._packed(part)
 
-    def _rows(self, members: np.ndarray) -> list[list[int]]:
+    def _rows(self, members: np.ndarray, budget: int) -> list[list[int]]:
         by_prompt: dict[int, list[int]] = {}
         for member in members.tolist():
             by_prompt.setdefault(int(self.prompt_B[member]), []).append(member)
-        return [
-            group[start : start + self.share]
-            for group in by_prompt.values()
-            for start in range(0, len(group), self.share)
-        ]
+        return [row for prompt, group in by_prompt.items() for row in self._rows_of_one(prompt, group, budget)]
+
+    def _rows_of_one(self, prompt: int, group: Sequence[int], budget: int) -> Iterator[list[int]]:
+        n_prompt = len(self.prompts[prompt])
+        room = math.inf if self.room is None else min(max(self.room, n_prompt), budget - n_prompt)
+        row: list[int] = []
+        tokens = 0
+        for member in group:
+            length = int(self.lengths_B[member])
+            if row and (len(row) == self.share or tokens + length > room):
+                yield row
+                row, tokens = [], 0
+            row.append(member)
+            tokens += length
+        yield row
 
     def _packed(self, rows: Sequence[Sequence[int]]) -> ReplyTokens:
         width = max(
@@ -133,6 +153,7 @@ class PromptReplies:
         segment = np.full((len(rows), width), PADDING, dtype=np.int64)
         source, target, reply, offset = [], [], [], []
         index: list[int] = []
+        ends: list[int] = []
         for g, row in enumerate(rows):
             prompt = self.prompts[self.prompt_B[row[0]]]
             end = len(prompt)
@@ -150,8 +171,20 @@ class PromptReplies:
                 reply.append(np.full(len(tokens), len(index)))
                 offset.append(np.arange(len(tokens)))
                 index.append(member)
+                ends.append(g * width + end - 1)
         flat = map(np.concatenate, (source, target, reply, offset))
-        return ReplyTokens(*map(torch.from_numpy, (ids, position, segment, *flat, np.array(index))))
+        return ReplyTokens(*map(torch.from_numpy, (ids, position, segment, *flat, np.array(index), np.array(ends))))
+
+
+def n_shared(texts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all texts start with; at least one is left to each.
+
+    >>> n_shared([[5, 3, 8], [5, 3, 9, 1]]), n_shared([[5, 3], [5, 3]])
+    (2, 1)
+    """
+    most = min(map(len, texts)) - 1
+    first = texts[0]
+    return next((place for place in range(most) if any(text[place] != first[place] for text in texts)), most)
 
 
 def attention_mask(tokens: ReplyTokens, dtype: torch.dtype) -> torch.Tensor:
