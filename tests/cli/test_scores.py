@@ -22,6 +22,8 @@ FIT_KEYS = {"group", "law", "alpha", "beta", "alpha_ci", "beta_ci", "r2", "rmse"
 def command(capsys, monkeypatch):
     """Run ``overopt ARGS`` in this process; exit status, standard output and error."""
 
+    monkeypatch.setenv("COLUMNS", "160")
+
     def run(*args):
         monkeypatch.setattr(sys, "argv", ["overopt", *map(str, args)])
         try:
@@ -459,3 +461,46 @@ def test_a_plan_reads_without_two_colons(command):
     assert first == ("29,956 episodes with 0 events or fewer; probability that the 95 % bound is at most 0.0001: 1")
     _, out, _ = command("plan", "rate", "--rate", "0.001", "--half-width", "0.5")
     assert out.splitlines()[0].count(":") == 1
+
+
+def test_rows_of_one_step_are_one_point_of_a_fit_and_counted(tmp_path, ask, command):
+    """A table of ``overopt rl`` has one row a reply; each reply's own KL is no distance of the policy."""
+    kls = (0, 0.5, 1, 2, 4, 6, 9)
+    curve = [(step, kl, kl**0.5 * (1 - 0.4 * kl**0.5)) for step, kl in enumerate(kls)]
+    spread = [[step, kl * factor, gold + shift] for step, kl, gold in curve for factor, shift in ((0.5, 1), (1.5, -1))]
+    file = write(tmp_path / "r.csv", ["step", "kl", "gold"], spread)
+    found = ask("fit", file, "--law", "bon")
+    assert found["averaged"] == {"rows": 14, "into": 7, "by": "step"}
+    (fit,) = found["groups"]
+    assert (fit["alpha"], fit["beta"]) == pytest.approx((1.0, 0.4), abs=1e-9)
+    assert "14 rows averaged into 7 by step; if they are several runs, --group COL" in command("fit", file)[1]
+    alone = write(tmp_path / "c.csv", ["step", "kl", "gold"], [list(row) for row in curve])
+    assert ask("fit", alone, "--law", "bon")["averaged"] is None
+
+
+def test_rows_averaged_by_diagnose_are_counted(command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert (
+        "51 rows averaged into 17 steps; if they are several runs, --group COL"
+        in command("diagnose", "examples/rl.csv")[1]
+    )
+    assert "averaged" not in command("diagnose", "examples/rl.csv", "--group", "run")[1]
+
+
+@pytest.mark.parametrize("gold", [0.1, 1 / 3, -2.3])
+def test_constant_gold_has_not_fallen(tmp_path, ask, gold):
+    rows = [[prompt, (7 * prompt + 3 * i) % 11 + i / 100, gold] for prompt in range(20) for i in range(40)]
+    found = ask("bon", write(tmp_path / "s.csv", ["prompt", "proxy", "gold"], rows))
+    assert found["verdict"] == "not_overoptimized"
+    assert found["drop"]["drop"] == 0
+    assert {point["gain"] for point in found["curve"]} == {0}
+
+
+def test_a_plan_at_the_edge_of_what_is_possible(ask, command):
+    assert ask("plan", "compare", "--first", ".75", "--second", ".72", "--discordance", ".03")["needed"] > 100
+    status, _, err = command("plan", "peak", "--alpha", ".6", "--beta", ".2", "--half-width", "1e-5")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "more than 1,000,000,000 prompts would be needed" in err
+    status, _, err = command("plan", "compare", "--first", ".75", "--second", ".72", "--difference", ".1")
+    assert status == 2
+    assert "one question" in err

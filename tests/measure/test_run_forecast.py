@@ -97,3 +97,13 @@ def test_the_level_reaches_the_intervals_of_the_forecast():
     narrow, wide = (forecast(frame, level=level) for level in (0.5, 0.99))
     for name in ("d_ci", "gold_ci"):
         assert wide[name][0] < narrow[name][0] < narrow[name][1] < wide[name][1]
+
+
+def test_a_law_that_misses_the_points_makes_the_forecast_less_sure():
+    """Gold bends in a way of its own: the fit widens its intervals for that, and so does the forecast."""
+    bent = law_value("rl", D, 1.0, 0.5) + 0.03 * np.sin(2 * D)
+    fit = law_fits_report(log(bent, noise=0.005).select("kl", "gold"), law="rl")["groups"][0]
+    assert fit["widened_by"] > 2
+    low, high = forecast(log(bent, noise=0.005))["d_ci"]
+    smooth_low, smooth_high = forecast(log(law_value("rl", D, 1.0, 0.5), noise=0.005))["d_ci"]
+    assert high - low > 2 * (smooth_high - smooth_low)

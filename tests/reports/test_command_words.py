@@ -85,7 +85,9 @@ def test_a_law_says_its_peak_only_where_the_law_is_to_be_believed() -> None:
         "[1.200, 1.900] (2.25 nats), inside the data"
     )
     assert "peak at" not in law_sentence(FIT | {"status": "poor_fit"})
-    assert "extrapolation" in law_sentence(FIT | {"peak": FIT["peak"] | {"inside_data": False}})
+    outside = FIT | {"peak": FIT["peak"] | {"inside_data": False}}
+    assert "extrapolation" in law_sentence(outside | {"d_range": [0.2, 1.2]})
+    assert law_sentence(outside | {"d_range": [2.0, 4.0]}).endswith("before the first point above KL 0")
     assert law_sentence(FIT | {"status": "too_few_points", "points": 3}).endswith(
         "too few points to fit (3 above KL 0)"
     )
@@ -204,3 +206,18 @@ def test_every_row_of_an_answer_has_a_cell_a_heading() -> None:
         assert answer.rows
         assert all(len(row) == len(answer.headings) for row in answer.rows)
         assert all(cell and all(cell) for row in answer.rows for cell in row)
+
+
+def test_a_best_point_beside_the_peak_is_no_misgiving_where_points_scatter() -> None:
+    """The law is .45 at its peak, d 1.5, and .41 at d 1.95: less than three times the scatter of .02."""
+    beside = FIT | {"best_seen": {"d": 1.95, "gold": 0.46}}
+    assert misgivings(beside | {"rmse": 0.02}) == []
+    assert len(misgivings(beside | {"rmse": 0.01})) == 1
+    assert len(misgivings(beside | {"best_seen": {"d": 2.5, "gold": 0.46}, "rmse": 0.02})) == 1
+
+
+def test_too_few_prompts_for_a_verdict_are_named_where_the_interval_excludes_0() -> None:
+    report = BON | {"prompts": 4, "drop": {"drop": 0.8, "ci": [0.4, 1.2], "seen": 0.9, "prompts_to_decide": 6}}
+    assert drop_sentence(report).startswith(
+        "undetermined: 4 prompts are too few for a verdict, even if all agree (drop seen 0.900; held out 0.800 ["
+    )

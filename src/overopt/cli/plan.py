@@ -82,7 +82,7 @@ def compare(
         found = prompts_to_separate(difference, sd, correlation=correlation, level=level, power=power)
         _show("prompts", found, as_json)
     else:
-        raise ConfigError("plan compare needs --first and --second, or --difference and --sd")
+        raise ConfigError("plan compare answers one question: give --first and --second, or else --difference and --sd")
 
 
 @app.command("peak")

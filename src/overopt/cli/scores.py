@@ -99,10 +99,11 @@ def fit(
 ) -> None:
     """Fit R(d) = d(alpha - beta d) or d(alpha - beta ln d), d = sqrt(KL), to curves of gold.
 
-    One row of the file is one point of a curve.
+    One row of the file is one point of a curve; rows of one step (and group) are averaged.
     Example: overopt fit log.jsonl --kl objective/kl --gold eval/gold --step global_step --law rl
     """
     from overopt.measure.curve_points import curve_points
+    from overopt.measure.groups import one_row_a_step
     from overopt.measure.law_fits import law_fits_report
     from overopt.records.files import Column, read_columns
     from overopt.reports.command_answers import fit_answer
@@ -115,12 +116,13 @@ def fit(
     wanted |= {"gold_se": Column(gold_se, "number", "--gold-se", may_be_blank=True)} if gold_se else {}
     wanted |= {"step": Column(step or "step", "number", "--step", is_optional=step is None)}
     read = read_columns(file, wanted, join_on=("step", "group"))
-    points = read.data.drop("step", strict=False)
+    points, averaged = one_row_a_step(read.data)
     report = law_fits_report(
         points, missing=read.missing, incomplete=read.incomplete, law=chosen_law, share=chosen_share,
         baseline=baseline, level=level, seed=seed,
     )  # fmt: skip
     report["joined"] = _joined(read, step or "step")
+    report["averaged"] = None if averaged is None else {"rows": averaged, "into": points.height, "by": step or "step"}
 
     def draw(ground: "Ground") -> "Spec":
         from overopt.reports.command_figures import fit_figure

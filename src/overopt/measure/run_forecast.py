@@ -77,7 +77,8 @@ def run_forecast(
         "d_max": HORIZON * d_now,
     }
     found |= {name: (math.nan, math.nan) if name in _PAIRS else math.nan for name in _NUMBERS}
-    forecast = _forecast(curve, errors, level)
+    # Where the law misses the points for certain its intervals are widened, and so are those of the forecast.
+    forecast = _forecast(curve, errors * max(fit.widened_by, 1.0), level)
     if forecast is not None and forecast.status == "too_early":
         found["status"] = "too_early"
     elif forecast is not None and fit.status != "poor_fit":

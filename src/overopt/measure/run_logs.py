@@ -43,6 +43,7 @@ def run_logs_report(
     Returns
     -------
     dict
+        ``averaged`` of a run says how many rows became its points, null where each is a point;
         ``forecast`` is null without KL, and is that of the RL law; ``run_forecast`` explains it.
     """
     check_baseline(baseline)
@@ -102,6 +103,7 @@ def _run(group: str | None, rows: pl.DataFrame, baseline: float | None, level: f
         "group": group,
         "verdict": found.verdict,
         "points": found.points,
+        "averaged": rows.height if rows.height > found.points else None,
         "gold_peak": {
             "step": step[found.peak_index],
             "gold": found.gold_peak,
@@ -126,6 +128,7 @@ def _run_without_points(group: str) -> dict[str, Any]:
         "group": group,
         "verdict": "undetermined",
         "points": 0,
+        "averaged": None,
         "gold_peak": dict.fromkeys(("step", "gold", "proxy")),
         "rule": "no row has step, proxy and gold",
         **dict.fromkeys(unknown),

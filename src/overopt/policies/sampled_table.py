@@ -39,6 +39,8 @@ def sample_to_table(
     ConfigError
         If a reference is asked of a policy whose weights are not here, or it has another vocabulary.
     """
+    if out.suffix not in ("", ".parquet"):
+        raise ConfigError(f"replies are written as Parquet: name the file {out.with_suffix('.parquet').name}")
     options = {"batch": batch} if isinstance(policy, HFPolicy) else {}
     started = time.perf_counter()
     replies = policy.sample(prompts, per_prompt=per_prompt, config=config, seed=seed, progress=progress, **options)
@@ -51,7 +53,7 @@ def sample_to_table(
             config.settings, type(config.settings)(temperature=config.temperature), direction="policy||reference"
         )
         dtype = str(policy.model.dtype).removeprefix("torch.")
-        other = HFPolicy.load(reference, device=str(policy.model.device), dtype=dtype)
+        other = HFPolicy.load(reference, device=str(policy.model.device), dtype=dtype, stop=config.stop)
         measured = policy.measure(prompts, replies, reference=other, config=config)
     table = reply_table(prompts, prompt_ids, replies, measured)
     settings = {"seed": seed, "sampler": asdict(config), **policy.describe(), "reference": reference}
@@ -64,7 +66,7 @@ def sample_to_table(
         "replies": len(replies),
         "mean_length": float(table["length"].mean()),  # type: ignore[arg-type]
         "truncated": float((~table["finished"]).mean()),  # type: ignore[arg-type]
-        "kl": None if reference is None else float(table["kl"].mean()),  # type: ignore[arg-type]
+        "kl": None if table["kl"].is_nan().any() else float(table["kl"].mean()),  # type: ignore[arg-type]
         "entropy": float(table["entropy"].mean()),  # type: ignore[arg-type]
         "seconds": round(seconds, 3),
         "tokens_per_second": round(tokens / seconds, 1),

@@ -118,13 +118,22 @@ def fit_answer(report: Report) -> Answer:
     sentences = [words.shared_sentence(report["shared"])] if report["shared"] is not None else []
     sentences += _misgivings(fits)
     sentences += words.left_out_sentences(report)
+    averaged = report.get("averaged")
+    if averaged:
+        sentences.append(
+            f"{words.counted(averaged['rows'], 'row')} averaged into {count(averaged['into'])} by {averaged['by']}"
+            + ("" if fits[0]["group"] else "; if they are several runs, --group COL tells them apart")
+        )
     negative = sum(fit["left_out"] for fit in fits)
     if negative:
         sentences.append(f"{words.counted(negative, 'row')} with a negative KL left out")
     sources = dict.fromkeys(_SOURCES.get(fit["intervals"], fit["intervals"]) for fit in fits)
     notes = [f"d = √KL; {percent(report['level'], 0)} intervals from: {', '.join(sources)}"]
     if any(fit["peak"] is not None and not fit["peak"]["inside_data"] for fit in fits):
-        notes.append("* outside the data: an extrapolation of the law")
+        places = {
+            words.outside_words(fit) for fit in fits if fit["peak"] is not None and not fit["peak"]["inside_data"]
+        }
+        notes.append(f"* {' or '.join(sorted(places))}")
     one = fits[0] if len(fits) == 1 else None
     return Answer(
         title="Law of gold" if one else "Laws of gold",
@@ -176,6 +185,11 @@ def diagnose_answer(report: Report) -> Answer:
             ]
         )
         name = f"{run['group']}: " if run["group"] else ""
+        if run.get("averaged"):
+            sentences.append(
+                f"{name}{words.counted(run['averaged'], 'row')} averaged into {words.counted(run['points'], 'step')}"
+                + ("" if run["group"] else "; if they are several runs, --group COL tells them apart")
+            )
         if run["forecast"] is not None:
             sentences.append(f"{name}{words.forecast_sentence(run['forecast'])}")
         notes.append(f"{name}{run['rule']}")

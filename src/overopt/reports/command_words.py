@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from overopt.reports.numbers import UNKNOWN, coefficient, count, decimal, is_known, nats, percent
+from overopt.stats.laws import law_value
 
 Report = Mapping[str, Any]  # Any: the values of a JSON object
 
@@ -82,7 +83,11 @@ def drop_sentence(report: Report) -> str:
         return f"{plain_words(verdict)}: too few prompts or points to say"
     held_out = with_interval(value_words(drop["drop"]), interval_words(drop.get("ci")))
     seen = f"seen {value_words(drop['seen'])}; " if is_known(drop.get("seen")) else ""
-    words = f"{plain_words(verdict)}: {_GOLD_FALLS.get(verdict, 'gold')} (drop {seen}held out {held_out})"
+    says = _GOLD_FALLS.get(verdict, "gold")
+    low = (drop.get("ci") or [None])[0]
+    if verdict == "undetermined" and is_known(low) and low > 0:
+        says = f"{counted(report['prompts'], 'prompt')} are too few for a verdict, even if all agree"
+    words = f"{plain_words(verdict)}: {says} (drop {seen}held out {held_out})"
     if verdict != "undetermined" or not (is_known(drop.get("seen")) and drop["seen"] > 0):
         return words
     needed = drop.get("prompts_to_decide")
@@ -130,9 +135,17 @@ def peak_words(fit: Report) -> str:
     peak: Report = fit.get("peak") or {}
     if not is_known(peak.get("d")):
         return _NO_PEAK.get(str(fit.get("shape")), "no turn")
-    where = "inside the data" if peak.get("inside_data") else "outside the data, an extrapolation"
+    where = "inside the data" if peak.get("inside_data") else outside_words(fit)
     d = with_interval(decimal(peak["d"]), interval_words(peak.get("d_ci")))
     return f"peak at d {d} ({nats(peak.get('kl'))} nats), {where}"
+
+
+def outside_words(fit: Report) -> str:
+    """Where a peak lies that is not among the measured points with a KL above 0."""
+    first = (fit.get("d_range") or [None])[0]
+    if is_known(first) and fit["peak"]["d"] < first:
+        return "before the first point above KL 0"
+    return "outside the data, an extrapolation"
 
 
 def misgivings(fit: Report, *, is_brief: bool = False) -> list[str]:
@@ -154,7 +167,7 @@ def misgivings(fit: Report, *, is_brief: bool = False) -> list[str]:
     best: Report = fit.get("best_seen") or {}
     numbers = f"{value_words(best.get('gold'))} at d {decimal(best.get('d'))}"
     bounds = (fit.get("peak") or {}).get("d_ci") or [None, None]
-    if fit.get("status") == "ok" and is_known(best.get("d")) and not _is_within(best["d"], bounds):
+    if fit.get("status") == "ok" and is_known(best.get("d")) and not _is_within(best["d"], bounds) and _is_far(fit):
         found.append(
             f"the best point seen{'' if is_brief else f', {numbers},'} lies outside the interval of the law's peak"
         )
@@ -234,6 +247,21 @@ def left_out_sentences(report: Report) -> list[str]:
     if report.get("missing"):
         found.append(f"{counted(report['missing'], 'row')} dropped (a value missing)")
     return found
+
+
+def _is_far(fit: Report) -> bool:
+    """Whether the law falls from its peak to where the best point was seen by more than the points scatter about it.
+
+    The best of many noisy points often lies a little beside the peak, and outside a narrow interval.
+    """
+    at_best, at_peak = (
+        law_value(fit["law"], place["d"], fit["alpha"], fit["beta"]) for place in (fit["best_seen"], fit["peak"])
+    )
+    return not is_known(fit.get("rmse")) or float(at_peak - at_best) > _FAR * fit["rmse"]
+
+
+_FAR = 3.0
+"""Of the differences of two points whose errors have the sd 1, one in thirty is larger."""
 
 
 def _is_within(value: float, bounds: Sequence[object]) -> bool:

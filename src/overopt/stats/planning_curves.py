@@ -182,7 +182,7 @@ def prompts_to_place_peak(
             level=level,
         )
 
-    return plan(smallest_that(lambda prompts: plan(prompts).d_half_width <= half_width, 1))
+    return plan(smallest_that(lambda prompts: plan(prompts).d_half_width <= half_width, 1, "prompts"))
 
 
 def prompts_to_separate(
@@ -222,7 +222,7 @@ def prompts_to_separate(
         shift = effect * math.sqrt(prompts)
         return 1 - float(nctdtr(prompts - 1, shift, critical)) if shift < 30 else 1.0
 
-    prompts = smallest_that(lambda n: reached(n) >= power, 2)
+    prompts = smallest_that(lambda n: reached(n) >= power, 2, "prompts")
     return RatePlan(
         episodes=prompts,
         achieved=reached(prompts),
@@ -261,11 +261,11 @@ def pairs_to_separate(
     share = independent if discordance is None else discordance
     # Both right, plus what only one has right, is at most 1 and at least 0.
     most = min(first + second, 2 - first - second)
-    if not abs(first - second) <= share <= most + 1e-12:
+    if not abs(first - second) - 1e-12 <= share <= most + 1e-12:
         raise ConfigError(
             f"discordance must lie within {abs(first - second):.4g}..{most:.4g} for these accuracies; got {share}"
         )
-    wins = (share + abs(first - second)) / (2 * share)
+    wins = min((share + abs(first - second)) / (2 * share), 1.0)
 
     def reached(pairs: int) -> float:
         counts = likely_counts(pairs, share) if share < 1 else np.array([float(pairs)])
@@ -273,7 +273,7 @@ def pairs_to_separate(
         rejected = np.array([_sign_test_power(int(m), wins, level) for m in counts])
         return float(chance @ rejected)
 
-    pairs = smallest_that(lambda n: reached(n) >= power, 2)
+    pairs = smallest_that(lambda n: reached(n) >= power, 2, "pairs")
     return RatePlan(
         episodes=pairs,
         achieved=reached(pairs),

@@ -179,15 +179,15 @@ def binomial_chances(counts: FloatArray, trials: int, rate: float) -> FloatArray
     return np.asarray(np.exp(log_choose + xlogy(counts, rate) + xlog1py(trials - counts, -rate)))
 
 
-def smallest_that(is_enough: Callable[[int], bool], start: int) -> int:
+def smallest_that(is_enough: Callable[[int], bool], start: int, unit: str = "episodes") -> int:
     """Smallest integer from ``start`` on at which a claim holds that stays true once it is: doubling, then halving."""
     low, step = start - 1, max(1, start // 4)
-    while not is_enough(low + step):
+    while not is_enough(min(low + step, MAX_EPISODES)):
         low += step
         step *= 2
-        if low > MAX_EPISODES:
-            raise EstimationError(f"more than {MAX_EPISODES:.0e} episodes would be needed; ask for less")
-    high = low + step
+        if low >= MAX_EPISODES:
+            raise EstimationError(f"more than {MAX_EPISODES:,} {unit} would be needed; ask for less")
+    high = min(low + step, MAX_EPISODES)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if is_enough(middle) else (middle, high)
