@@ -89,3 +89,10 @@ def test_numbers_that_json_does_not_have_are_never_written(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "results.json", {"x": float("nan")})
     assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize(("text", "value"), [(".05", 0.05), ("+5e-2", 0.05), ("5.e-2", 0.05), ("5E-2", 0.05)])
+def test_numbers_are_read_as_people_write_them(text, value):
+    assert with_settings(ChitchatConfig(), [f"rl.kl_coef={text}"]).rl.kl_coef == value
+    with pytest.raises(ConfigError, match="kl_coef takes a number"):
+        with_settings(ChitchatConfig(), [f"rl.kl_coef={text}x"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -67,10 +68,7 @@ def with_settings(config: C, assignments: Sequence[str]) -> C:
         key, separator, text = assignment.partition("=")
         if not separator:
             raise ConfigError(f"--set takes key=value; got {assignment!r}")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
+        value = _value(text)
         *groups, name = key.strip().split(".")
         level = changes
         for group in groups:
@@ -81,6 +79,14 @@ def with_settings(config: C, assignments: Sequence[str]) -> C:
     # All at once: settings that belong together need not be valid one by one.
     changed: C = _changed(config, changes, "")
     return changed
+
+
+def _value(text: str) -> Any:
+    """JSON, or a number as people write it (``.05``, ``+1``), or the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return float(text) if re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", text, re.IGNORECASE) else text
 
 
 def _changed(config: Any, changes: Mapping[str, Any], prefix: str) -> Any:
