@@ -46,7 +46,13 @@ def score_table(
     if taken:
         raise ConfigError(f"{path} has a column {taken[0]!r} already; give the scorer another name")
     prompts = [prompt_of(row["prompt"], f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
-    completions = [str(row["completion"] or "") for row in rows]
+    blank = [number for number, row in enumerate(rows, start=1) if row["completion"] is None]
+    if blank:
+        raise DataError(
+            f"{path} has no completion in row {blank[0]}" + (f" and {len(blank) - 1} more" if len(blank) > 1 else "")
+            + "; drop such rows, or write an empty text where the reply was empty"
+        )  # fmt: skip
+    completions = [str(row["completion"]) for row in rows]
     columns: dict[str, pl.Series] = {}
     summary: dict[str, Any] = {"schema": SCHEMA, "replies": len(rows)}
     for name, spec in scorers.items():
