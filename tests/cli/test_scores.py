@@ -504,3 +504,12 @@ def test_a_plan_at_the_edge_of_what_is_possible(ask, command):
     status, _, err = command("plan", "compare", "--first", ".75", "--second", ".72", "--difference", ".1")
     assert status == 2
     assert "one question" in err
+
+
+def test_samples_of_several_policies_are_noted(tmp_path, ask, command):
+    rows = [[prompt, i % 2, i, -i] for prompt in range(5) for i in range(8)]
+    file = write(tmp_path / "s.csv", ["prompt", "step", "proxy", "gold"], rows)
+    assert ask("bon", file)["steps"] == 2
+    assert "the file has samples of 2 steps" in command("bon", file)[1]
+    one = write(tmp_path / "t.csv", ["prompt", "step", "proxy", "gold"], [[p, 3, x, y] for p, _, x, y in rows])
+    assert "samples of" not in command("bon", one)[1]

@@ -60,14 +60,17 @@ def bon(
             "prompt": Column(prompt, "text", "--prompt"),
             "proxy": Column(proxy, "number", "--proxy"),
             "gold": Column(gold, "number", "--gold"),
+            "step": Column("step", "number", "--step", is_optional=True),
         },
     )
+    scores = read.data.drop("step", strict=False)
     if ns is not None:
-        check_largest_n(read.data, ns, min_samples)
+        check_largest_n(scores, ns, min_samples)
     report = best_of_n_report(
-        read.data, missing=read.missing, ns=ns, min_samples=min_samples, level=level, seed=seed,
+        scores, missing=read.missing, ns=ns, min_samples=min_samples, level=level, seed=seed,
         with_win_rate=win_rate,
     )  # fmt: skip
+    report["steps"] = read.data["step"].n_unique() if "step" in read.data.columns else None
 
     def draw(ground: "Ground") -> "Spec":
         from overopt.reports.command_figures import bon_figure

@@ -80,6 +80,10 @@ def bon_answer(report: Report) -> Answer:
         notes.append(f"no intervals: {words.counted(report['prompts'], 'prompt')} cannot tell how much prompts differ")
     if has_wins and any(not is_known(point["win_rate"]) for point in curve):
         notes.append(f"wins {UNKNOWN}: n takes the whole of the smallest pool, and no sample is left to win over")
+    if (report.get("steps") or 1) > 1:
+        notes.append(
+            f"the file has samples of {count(report['steps'])} steps: best-of-n is about one policy, so keep those of one"
+        )
     grid = words.grid_sentence(report)
     return Answer(
         title="Best-of-n",
