@@ -82,7 +82,7 @@ def bon_answer(report: Report) -> Answer:
         notes.append(f"wins {UNKNOWN}: n takes the whole of the smallest pool, and no sample is left to win over")
     if (report.get("steps") or 1) > 1:
         notes.append(
-            f"the file has samples of {count(report['steps'])} steps: best-of-n is about one policy, so keep those of one"
+            f"the file has samples of {count(report['steps'])} steps: best-of-n is about one policy, so keep one step"
         )
     grid = words.grid_sentence(report)
     return Answer(
