@@ -69,7 +69,7 @@ class Reply:
     token_ids: list[int]
     """With the end token, if it came; empty where an engine does not tell."""
     text: str
-    """Without special tokens."""
+    """Without special tokens, and without the token that ended it, special or not."""
     finished: bool
     """Whether an end token came within ``max_tokens``."""
     logprob: float

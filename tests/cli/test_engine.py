@@ -1,7 +1,10 @@
 """The commands that run models, on the smallest shipped one, as a user would call them."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -164,6 +167,84 @@ def test_a_run_that_was_cut_short_goes_on_as_if_it_had_not(trained, prompts, pro
         path.unlink()
     shutil.rmtree(tmp_path / "run/tables")
     assert json.loads(done(*arguments).stdout)["last"] == summary["last"]
+
+
+SHORT = (
+    "held_out=6", "replies=2", "rl.prompts_per_step=4", "rl.group=2", "rl.steps=2", "rl.measure_every=1",
+    "sampler.max_tokens=6",
+)  # fmt: skip
+
+
+def short_run(prompts, out, *settings):
+    words = [word for setting in (*SHORT, *settings) for word in ("--set", setting)]
+    return ("rl", model_path(8), prompts, "--proxy", "rubric", "--out", out, "--limit", 12, *words)
+
+
+def test_what_a_run_must_be_read_with_is_said_and_stored(prompts, tmp_path):
+    """On standard error, a line each; in the summary and with the replies."""
+    settings = ("rl.kl_coef=0.1", "rl.kl_estimator=k3", "rl.kl_in=reward", 'shape=["clip:-3:3","running"]')
+    result = done(*short_run(prompts, tmp_path / "run", *settings), "--json")
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(
+        "overopt: warning: rl.kl_estimator k3 in the reward does not have the gradient of the KL"
+    )
+    assert lines[1].startswith("overopt: warning: shape running drifts")
+    summary = json.loads(result.stdout)
+    assert [f"overopt: warning: {sentence}" for sentence in summary["caveats"]] == lines
+    assert summary["notes"] == []
+    assert json.loads((tmp_path / "run/summary.json").read_text())["caveats"] == summary["caveats"]
+    stored = settings_of(tmp_path / "run/tables/rl.parquet", "rl_replies")
+    assert stored["caveats"] == summary["caveats"]
+    table = read_table(tmp_path / "run/tables/rl.parquet", "rl_replies")
+    assert table.filter(pl.col("step") == 0)["shaped"].is_nan().all()
+    assert table.filter(pl.col("step") > 0)["shaped"].is_finite().all()
+
+
+def test_rewards_that_drift_go_on_where_a_run_was_cut_short(prompts, tmp_path):
+    arguments = short_run(prompts, tmp_path / "run", "rl.checkpoint_every=1", 'shape=["running"]')
+    done(*arguments)
+    curve = read_table(tmp_path / "run/tables/curve.parquet", "rl_curve")
+    shutil.rmtree(tmp_path / "run/checkpoints/step-000002")
+    (tmp_path / "run/measurements/step-000002.parquet").unlink()
+    done(*arguments)
+    assert read_table(tmp_path / "run/tables/curve.parquet", "rl_curve").equals(curve)
+
+
+def test_a_run_that_needs_no_word_has_none(prompts, tmp_path):
+    result = done(*short_run(prompts, tmp_path / "run", "rl.kl_coef=0.1"))
+    assert result.stderr == ""
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["caveats"] == summary["notes"] == []
+    assert summary["last"]["gold"] is None
+    assert "caveats" not in result.stdout
+
+
+def test_a_damaged_checkpoint_is_told(prompts, tmp_path):
+    arguments = short_run(prompts, tmp_path / "run", "rl.checkpoint_every=1")
+    done(*arguments)
+    (tmp_path / "run/checkpoints/step-000002/weights.safetensors").write_bytes(b"")
+    (line,) = done(*arguments).stderr.splitlines()
+    assert line.startswith("overopt: warning: the checkpoint ")
+    assert line.endswith("and was passed over")
+
+
+def test_two_processes_leave_one_run(prompts, tmp_path):
+    """Started by a launcher: one folder, one summary, and the numbers of a single process."""
+    settings = ("rl.steps=1", "rl.precision=fp32", "rl.kl_coef=0.1", "rl.kl_estimator=k2")
+    alone = json.loads(done(*short_run(prompts, tmp_path / "one", *settings), "--json").stdout)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "overopt",
+        *map(str, short_run(prompts, tmp_path / "two", *settings)), "--json",
+    ]  # fmt: skip
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=200)
+    assert result.returncode == 0, result.stderr[-3_000:]
+    assert result.stderr.count("overopt: warning: rl.kl_estimator k2") == 1
+    shared = json.loads(result.stdout)
+    for name in ("kl", "proxy", "entropy", "length"):
+        assert shared["last"][name] == pytest.approx(alone["last"][name], abs=0.02, rel=0.02)
+    assert read_table(tmp_path / "two/tables/rl.parquet", "rl_replies")["step"].unique().to_list() == [0, 1]
 
 
 @pytest.mark.parametrize(

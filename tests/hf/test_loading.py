@@ -117,6 +117,7 @@ def test_a_tokenizer_without_an_end_is_refused(folder):
     tokenizer.eos_token = None
     tokenizer.save_pretrained(folder)
     assert refusal(load_tokenizer, folder).endswith("needs an end-of-sequence token: the end of a text must be visible")
+    assert load_tokenizer(folder, needs_end=False).eos_token is None
 
 
 @pytest.mark.parametrize("pad", ["<|eos|>", None])
@@ -137,6 +138,51 @@ def test_devices_have_defaults():
     assert choose_dtype(None, CPU) == torch.float32
     assert choose_dtype(None, torch.device("cuda")) == torch.bfloat16
     assert choose_dtype("float16", CPU) == torch.float16
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """A machine with as many GPUs as it is told."""
+
+    def have(count: int, rank: str | None = None):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.delenv("LOCAL_RANK", raising=False)
+        if rank is not None:
+            monkeypatch.setenv("LOCAL_RANK", rank)
+
+    return have
+
+
+@pytest.mark.parametrize("name", [None, "cuda"])
+def test_each_process_of_a_launcher_has_a_gpu_of_its_own(gpus, name):
+    """All on the first one, they would share its memory and the others would idle."""
+    found = []
+    for rank in ("0", "1", "3"):
+        gpus(4, rank)
+        found.append(choose_device(name))
+    assert found == [torch.device("cuda", 0), torch.device("cuda", 1), torch.device("cuda", 3)]
+    gpus(4)
+    assert choose_device(name) == torch.device("cuda")
+    # A launcher may show each process a single GPU, its own.
+    gpus(1, "3")
+    assert choose_device(name) == torch.device("cuda")
+
+
+def test_a_cpu_stays_a_cpu_under_a_launcher(gpus):
+    gpus(0, "1")
+    assert choose_device(None).type in ("cpu", "mps")
+    gpus(2, "1")
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("rank", ["2", "7", "-1", "x"])
+def test_more_processes_than_gpus_are_refused(gpus, rank):
+    gpus(2, rank)
+    assert refusal(choose_device, None) == (
+        f"this process is number {rank} of its machine (LOCAL_RANK), which has 2 GPUs, counted from 0; start as many "
+        "processes as there are GPUs"
+    )
 
 
 def test_a_dtype_that_is_none_is_named():

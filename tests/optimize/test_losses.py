@@ -146,7 +146,7 @@ def test_gradients_in_the_loss_point_where_they_are_said_to(case):
 
 @pytest.mark.parametrize("name", ["k2", "k3"])
 def test_as_a_reward_k2_and_k3_can_raise_the_kl(name):
-    """Why the settings refuse them there: a token that is too rare is punished, and becomes rarer."""
+    """What the settings say of them there: a token that is too rare is punished, and becomes rarer."""
     reference = torch.log_softmax(torch.tensor([0.0, 0.0, 0.0], dtype=torch.float64), -1)
     start = torch.log_softmax(torch.tensor([-1.5, 0.0, 0.0], dtype=torch.float64), -1)
 

@@ -30,6 +30,7 @@ RUNS = {
     },
     # Minibatches of one prompt: one of the two processes has none of it.
     "single": {"algorithm": "rloo", "minibatches": 5},
+    "running": {"running": True, "group": 24},
     "adapters": {"lora_rank": 2, "kl_coef": 0.1, "kl_target": 0.2},
 }
 
@@ -72,6 +73,12 @@ def test_logs_are_over_the_replies_of_all_processes_and_the_first_one_measures(f
         assert own == pytest.approx(other, abs=1e-5, rel=1e-4, nan_ok=True)
     assert alone["measured"] == first["measured"] == [0, 4]
     assert second["measured"] == []
+
+
+def test_a_shaper_that_drifts_sees_the_scores_of_all_processes(folders):
+    first, second = (json.loads((folders[1] / f"running-{index}.json").read_text())["shapers"] for index in (0, 1))
+    assert first == second
+    assert "count=480" in first, "4 steps of 5 prompts with 24 replies each"
 
 
 def test_checkpoints_are_written_once_and_are_the_same(folders):

@@ -13,6 +13,7 @@ torch.set_num_threads(1)
 from torch import distributed  # noqa: E402
 
 from optimize.letter_world import letter_policy, push  # noqa: E402
+from overopt.rewards.shaping import CurrentShapers, RunningStandardise  # noqa: E402
 
 PROMPTS = ["a", "b", "c d", "d", "b c a", "e", "a a", "b e", "c"]
 
@@ -20,13 +21,14 @@ PROMPTS = ["a", "b", "c d", "d", "b c a", "e", "a a", "b e", "c"]
 def main(folder: Path) -> None:
     for name, settings in json.loads((folder / "runs.json").read_text()).items():
         measured: list[int] = []
+        shaping = CurrentShapers([RunningStandardise()] if settings.pop("running", False) else [])
         result = push(
             letter_policy(), PROMPTS, measure=lambda step, policy, seen=measured: seen.append(step),
-            checkpoints=folder / f"{name}-checkpoints", **settings,
+            checkpoints=folder / f"{name}-checkpoints", shaping=shaping, **settings,
         )  # fmt: skip
         index = distributed.get_rank() if distributed.is_initialized() else 0
         torch.save([p.detach() for p in result.policy.model.parameters()], folder / f"{name}-{index}.pt")
-        record = {"logs": [asdict(log) for log in result.logs], "measured": measured}
+        record = {"logs": [asdict(log) for log in result.logs], "measured": measured, "shapers": repr(shaping.now)}
         (folder / f"{name}-{index}.json").write_text(json.dumps(record))
     if distributed.is_initialized():
         distributed.destroy_process_group()

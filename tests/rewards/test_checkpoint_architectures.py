@@ -314,12 +314,6 @@ def test_a_checkpoint_without_a_head_is_refused(tmp_path):
         RewardModel.load(tmp_path)
 
 
-def test_an_adapter_is_refused(tmp_path):
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="holds an adapter, not a model; merge it"):
-        RewardModel.load(tmp_path)
-
-
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no model can be loaded from"):
         RewardModel.load(tmp_path)

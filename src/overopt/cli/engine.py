@@ -55,7 +55,7 @@ def sample(
         max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, stop=tuple(stop or ())
     )
     found = read_prompts(prompts, column=column, limit=limit)
-    policy = _policy(engine, model, url, device=device, dtype=dtype)
+    policy = _policy(engine, model, url, device=device, dtype=dtype, stop=config.stop)
     with bar("sampling") as progress:
         summary = sample_to_table(
             policy, _as_chat(found.prompts) if chat else found.prompts, found.ids, out,
@@ -125,6 +125,7 @@ def rl(
 
     quiet_models()
     from overopt.cli.progress import bar
+    from overopt.optimize.processes import Processes
     from overopt.records.prompts import read_prompts
     from overopt.studies.rl_run import RLRunConfig, run_rl
     from overopt.studies.study import with_settings
@@ -134,25 +135,33 @@ def rl(
         extra.append(f"stop_rule={json.dumps(stop_rule)}")
     config = with_settings(RLRunConfig(), [*extra, *(assignments or [])])
     found = read_prompts(prompts, column=column, limit=limit).prompts
+    is_first = Processes.join().is_first
+    _warn(config.caveats() if is_first else [])
     with bar("training") as progress:
         summary = run_rl(
             model, _as_chat(found) if chat else found, out, proxy=proxy, gold=gold, config=config, seed=seed,
             device=device, dtype=dtype, progress=progress,
         )  # fmt: skip
+    if not is_first:
+        return
+    _warn(summary["notes"])
     if as_json:
         _show(summary, as_json)
         return
     last = summary.pop("last")
+    summary = {name: value for name, value in summary.items() if name not in ("caveats", "notes")}
     _show(summary | {name: last[name] for name in ("kl", "proxy", "gold", "entropy", "length", "truncated")}, as_json)
 
 
-def _policy(engine: str, model: str, url: str | None, *, device: str | None, dtype: str | None) -> Any:
+def _policy(
+    engine: str, model: str, url: str | None, *, device: str | None, dtype: str | None, stop: Sequence[str]
+) -> Any:
     if (engine == "server") != (url is not None):
         raise ConfigError("--engine server and --url go together")
     if engine == "hf":
         from overopt.policies.models import HFPolicy
 
-        return HFPolicy.load(model, device=device, dtype=dtype)
+        return HFPolicy.load(model, device=device, dtype=dtype, stop=stop)
     if engine == "vllm":
         from overopt.policies.vllm import VLLMPolicy
 
@@ -173,6 +182,12 @@ def _named(text: str) -> tuple[str, str]:
     if not equals or not name or not spec:
         raise ConfigError(f"--scorer takes NAME=SCORER, such as gold=rubric; got {text!r}")
     return name, spec
+
+
+def _warn(sentences: Sequence[str]) -> None:
+    """Each on a line of standard error."""
+    for sentence in sentences:
+        sys.stderr.write(f"overopt: warning: {sentence}\n")
 
 
 def _show(summary: dict[str, Any], as_json: bool) -> None:

@@ -1,31 +1,35 @@
 """Load models and tokenizers: safetensors only, no code from a model's repository, one sentence where it fails."""
 
-from collections.abc import Iterator
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from overopt.errors import ConfigError
+from overopt.errors import ConfigError, MissingExtraError
 
+ADAPTER_SETTINGS, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """The device of that name, or the fastest there is.
+    """The device of that name, or the fastest there is; of several GPUs, the one of this process.
 
     Raises
     ------
     ConfigError
-        If the name is none, or names what this machine lacks.
+        If the name is none, or names what this machine lacks, or more processes share this machine than it has GPUs.
     """
+    if name in (None, "cuda") and torch.cuda.is_available():
+        return _own_gpu()
     if name is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -34,6 +38,23 @@ def choose_device(name: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"the device {name!r} cannot be used here: {_sentence(error)}") from error
     return device
+
+
+def _own_gpu() -> torch.device:
+    """The GPU that belongs to this process by its number on this machine, which ``accelerate launch`` and torchrun set.
+
+    Without a launcher there is no number, and the current GPU is meant.
+    """
+    rank, count = os.environ.get("LOCAL_RANK"), torch.cuda.device_count()
+    # A launcher may also show each process a single GPU, its own.
+    if rank is None or count == 1:
+        return torch.device("cuda")
+    if not rank.isdecimal() or int(rank) >= count:
+        raise ConfigError(
+            f"this process is number {rank} of its machine (LOCAL_RANK), which has {count} GPUs, counted from 0; start "
+            "as many processes as there are GPUs"
+        )
+    return torch.device("cuda", int(rank))
 
 
 def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
@@ -50,12 +71,26 @@ def load_model(
 ) -> PreTrainedModel:
     """``auto.from_pretrained`` of a folder or hub name, in evaluation mode.
 
+    A folder that holds a LoRA adapter gives its base with the adapter merged into it, a plain model.
+
     Raises
     ------
     ConfigError
-        If the folder or name holds no such model, or not all of its weights: what is absent would be random.
+        If the folder or name holds no such model, or not all of its weights: what is absent would be random. If an
+        adapter's base cannot be loaded, or the adapter is no LoRA, lacks weights or does not fit the base.
     """
     _check_folder(path)
+    if holds_adapter(path):
+        return _load_merged(auto, Path(path), device=device, dtype=dtype, **options)
+    model, missing = _pretrained(auto, path, dtype, device, options)
+    _check_whole(model, missing, path)
+    return _placed(model, device)
+
+
+def _pretrained(
+    auto: Any, path: str | Path, dtype: torch.dtype, device: torch.device, options: Mapping[str, Any]
+) -> tuple[PreTrainedModel, list[str]]:
+    """The model, and the names of weights that are not there and therefore random."""
     try:
         # Plain matrix products beat the fused attention of a CPU at the sizes a CPU can train.
         attention = {"attn_implementation": "eager"} if device.type == "cpu" else {}
@@ -73,15 +108,82 @@ def load_model(
             raise ConfigError(f"the weights in {path} have other shapes than its configuration says") from error
         raise ConfigError(f"no model can be loaded from {path}: {_sentence(error)}") from error
     model, information = loaded
-    missing = sorted(information["missing_keys"])
+    return model, sorted(information["missing_keys"])
+
+
+def _check_whole(model: PreTrainedModel, missing: Sequence[str], path: str | Path) -> None:
     if missing:
         raise ConfigError(
             f"{path} holds no weights for {', '.join(missing[:3])}{' and more' if missing[3:] else ''}: it is no whole "
             f"{type(model).__name__}"
         )
+
+
+def _placed(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     model.to(device)  # type: ignore[arg-type]  # wrapped by transformers without its types
     model.train(False)
     return model
+
+
+def holds_adapter(path: str | Path) -> bool:
+    """Whether a folder holds an adapter, as PEFT saves it."""
+    return (Path(path) / ADAPTER_SETTINGS).is_file()
+
+
+def _base_of(folder: Path) -> str:
+    """The folder or hub name of the model that the adapter in ``folder`` was trained on.
+
+    Raises
+    ------
+    ConfigError
+        If the adapter does not say it, or is no LoRA.
+    """
+    try:
+        settings = json.loads((folder / ADAPTER_SETTINGS).read_text(encoding="utf-8"))
+        kind, base = settings["peft_type"], settings["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / ADAPTER_SETTINGS} is not the settings of an adapter") from error
+    if kind != "LORA":
+        raise ConfigError(f"{folder} holds an adapter of the kind {kind}; only LoRA adapters are merged here")
+    if not isinstance(base, str) or not base:
+        raise ConfigError(f"the adapter in {folder} does not name its base; merge it and give the whole model")
+    return base
+
+
+def _load_merged(
+    auto: Any, folder: Path, *, device: torch.device, dtype: torch.dtype, **options: Any
+) -> PreTrainedModel:
+    """The base of the adapter in ``folder`` with the adapter merged into it."""
+    try:
+        from peft import PeftModel, get_peft_model_state_dict
+    except ImportError as error:
+        raise MissingExtraError(f"the adapter in {folder} needs peft; run: pip install 'overopt[models]'") from error
+    base, weights = _base_of(folder), folder / ADAPTER_WEIGHTS
+    if not weights.is_file():
+        raise ConfigError(f"{folder} holds no {ADAPTER_WEIGHTS}: the adapter has no weights, or only pickled ones")
+    try:
+        _check_folder(base)
+        model, missing = _pretrained(auto, base, dtype, device, options)
+        with safe_open(weights, framework="pt") as file:
+            stored = set(file.keys())
+        own = {name.removeprefix("base_model.model.") for name in stored}
+        # A head that the adapter brings need not be in the base.
+        _check_whole(model, [name for name in missing if name not in own], base)
+        with warnings.catch_warnings():
+            # PEFT asks models by names that transformers has replaced; of adapter weights that are not in the file it
+            # only warns, and leaves them random.
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            adapted = PeftModel.from_pretrained(model, str(folder), torch_device=str(device))
+        foreign = {name for name in stored if "lora_" in name} - set(get_peft_model_state_dict(adapted))
+        if foreign:
+            raise ValueError(f"the base has no place for {min(foreign)}")
+        merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
+    except (ConfigError, OSError, ValueError, KeyError, RuntimeError, Warning, SafetensorError) as error:
+        raise ConfigError(
+            f"{folder} holds an adapter of {base}, and the two cannot be put together: {_sentence(error)}"
+        ) from error
+    return _placed(merged, device)
 
 
 def quiet_models() -> None:
@@ -90,20 +192,22 @@ def quiet_models() -> None:
     logging.set_verbosity_error()
 
 
-def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str | Path, *, needs_end: bool = True) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder or hub name.
 
     Raises
     ------
     ConfigError
-        If there is none, or it has no end-of-sequence token: the end of a text must be visible.
+        If there is none, or it has no end-of-sequence token where one is needed: the end of a text must be visible.
     """
     _check_folder(path)
+    if holds_adapter(path) and not (Path(path) / "tokenizer_config.json").is_file():
+        path = _base_of(Path(path))
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"no tokenizer can be loaded from {path}: {_sentence(error)}") from error
-    if tokenizer.eos_token_id is None:
+    if needs_end and tokenizer.eos_token_id is None:
         raise ConfigError(f"the tokenizer of {path} needs an end-of-sequence token: the end of a text must be visible")
     return tokenizer
 

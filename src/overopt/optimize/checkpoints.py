@@ -42,6 +42,8 @@ class State:
     kl_coef: float
     logs: Sequence[Any]
     """One record (a dataclass) a step, or a round."""
+    shapers: Sequence[Any] = ()
+    """Records (dataclasses) of what shapes rewards, as they are after the last step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Found:
     """Whether the last step is still to be measured, if it is one to be measured."""
     notes: list[str]
     """Of damaged checkpoints, in sentences."""
+    shapers: Sequence[dict[str, Any]] = ()
+    """The fields of each of the state's shapers."""
 
 
 class Checkpoints:
@@ -101,7 +105,7 @@ class Checkpoints:
         save_file(moments, partial / "optimizer.safetensors")
         record = {
             "kl_coef": state.kl_coef, "logs": [asdict(log) for log in state.logs], "steps": steps, "stopped": stopped,
-            "is_measurement_due": is_measurement_due,
+            "is_measurement_due": is_measurement_due, "shapers": [asdict(shaper) for shaper in state.shapers],
         }  # fmt: skip
         _write(partial / "state.json", json.dumps(record))
         _write(partial / CHECKSUMS, json.dumps({name: _checksum(partial / name) for name in FILES}))
@@ -128,7 +132,10 @@ class Checkpoints:
             _fill(state.policy, weights, "policy")
             _fill(state.critic, weights, "critic")
             _fill_moments(state.optimizer, load_file(path / "optimizer.safetensors"), record["steps"])
-            return Found(record["kl_coef"], record["logs"], record["stopped"], record["is_measurement_due"], notes)
+            return Found(
+                record["kl_coef"], record["logs"], record["stopped"], record["is_measurement_due"], notes,
+                record.get("shapers", ()),
+            )  # fmt: skip
         return Found(math.nan, [], None, False, notes) if notes else None
 
     def save_batch(

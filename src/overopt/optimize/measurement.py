@@ -15,7 +15,8 @@ import polars as pl
 from overopt.errors import ConfigError, NonFiniteError
 from overopt.optimize.rollout import check_shaping, scores_of
 from overopt.policies.models import HFPolicy
-from overopt.protocols import Prompt, SamplerConfig, Scorer, prompt_text
+from overopt.policies.tables import reply_table
+from overopt.protocols import Prompt, SamplerConfig, Scorer
 from overopt.records.tables import COLUMNS, read_table, write_table
 from overopt.rewards.shaping import Shaper, shape
 from overopt.seeding import stream_seed
@@ -51,6 +52,9 @@ class Measurement:
         Replies to each prompt at each measurement; with one, ties are not seen and their rate is ``nan``.
     proxy, gold : Scorer
         Gold may be ``None``: then it is ``nan`` and no rule can watch it.
+    shaping : sequence of shapers
+        Those of the run. Of shapers that drift, the run's own ``CurrentShapers``: a measurement reads them as they are
+        and never moves them; before they have seen a score, shaped rewards are ``nan``.
     rule : Rule, optional
         Of :mod:`overopt.stats.stopping`: a fixed KL budget, drops of gold, a forecast, …
     folder : Path, optional
@@ -59,7 +63,7 @@ class Measurement:
     Raises
     ------
     ConfigError
-        If there are no prompts or replies, ids are missing or shared, a shaper changes during a run, or the rule
+        If there are no prompts or replies, ids are missing or shared, a shaper drifts without the run's, or the rule
         watches gold and there is none, or too few prompts to tell its error.
     DataError
         If a measurement in ``folder`` is damaged.
@@ -132,24 +136,12 @@ class Measurement:
         )
         found = policy.measure(self.prompts, replies, reference=self.reference, config=self.sampler)
         proxy_B = self._scores(self.proxy, replies, step)
-        frame = pl.DataFrame(
-            {
-                "prompt_id": [self.prompt_ids[reply.prompt] for reply in replies],
-                "sample_id": [reply.sample for reply in replies],
-                "prompt": [prompt_text(self.prompts[reply.prompt]) for reply in replies],
-                "completion": [reply.text for reply in replies],
-                "token_ids": [reply.token_ids for reply in replies],
-                "length": [len(reply.token_ids) for reply in replies],
-                "finished": [reply.finished for reply in replies],
-                "policy_logprob": found.policy_logprob.numpy(),
-                "reference_logprob": found.reference_logprob.numpy(),
-                "kl": found.kl.numpy(),
-                "entropy": found.entropy.numpy(),
-                "proxy": proxy_B,
-                "shaped": self._shaped(proxy_B, replies, step),
-                "gold": None if self.gold is None else self._scores(self.gold, replies, step),
-                "step": step,
-            }
+        gold_B = [None] * len(replies) if self.gold is None else self._scores(self.gold, replies, step)
+        frame = reply_table(self.prompts, self.prompt_ids, replies, found).with_columns(
+            step=pl.lit(step),
+            proxy=pl.Series(proxy_B),
+            shaped=pl.Series(self._shaped(proxy_B, replies, step)),
+            gold=pl.Series(gold_B, dtype=pl.Float64),
         )
         return frame.select(list(COLUMNS["rl_replies"])).cast(pl.Schema(COLUMNS["rl_replies"]))
 
@@ -162,6 +154,8 @@ class Measurement:
     def _shaped(self, proxy_B: FloatArray, replies: Sequence[Any], step: int) -> FloatArray:
         if not self.shaping:
             return proxy_B
+        if not all(shaper.is_ready for shaper in self.shaping):
+            return np.full(len(proxy_B), np.nan)
         reference_B = None
         if any(shaper.needs_reference for shaper in self.shaping):
             if self._reference_PM is None:

@@ -28,14 +28,14 @@ from overopt.optimize.advantages import (
 from overopt.optimize.checkpoints import Checkpoints, Found, State, fingerprint
 from overopt.optimize.losses import clipped_surrogate, kl_penalty, value_loss
 from overopt.optimize.processes import Processes
-from overopt.optimize.rollout import Draws, Engine, Rollout, check_shaping, complete, draw
+from overopt.optimize.rollout import Draws, Engine, Rollout, complete, draw
 from overopt.optimize.settings import PolicyGradientConfig
 from overopt.optimize.steps import numbers_of, products
 from overopt.optimize.trainable import Critic, trainable_copy
 from overopt.policies.logprobs import token_logprobs, token_statistics
 from overopt.policies.models import HFPolicy
 from overopt.protocols import Progress, Prompt, SamplerConfig, Scorer, prompt_text
-from overopt.rewards.shaping import Shaper
+from overopt.rewards.shaping import CurrentShapers, Shaper
 from overopt.seeding import stream
 from overopt.stats.estimate import FloatArray
 
@@ -118,7 +118,9 @@ def optimize_policy(
     prompts : sequence of prompts
         For training; each is drawn once before any is drawn again.
     shaping : sequence of shapers
-        From raw scores to rewards, in order; raw scores are logged whatever they become.
+        From raw scores to rewards, in order; raw scores are logged whatever they become. Those that drift see each
+        batch before they shape it; give a :class:`~overopt.rewards.shaping.CurrentShapers`, which is kept up to date,
+        where something else is to shape as the run does.
     measure : callable
         At step 0, as often as the settings say, and at the end, on whatever prompts it holds out.
     checkpoints : Path, optional
@@ -128,7 +130,7 @@ def optimize_policy(
     ------
     ConfigError
         If there are fewer prompts than a step needs, the sampler truncates (a policy that is trained must be able to
-        say everything), a shaper changes during a run, or the folder holds another run.
+        say everything), or the folder holds another run.
     DataError
         If the scorer returns another number of scores than it was asked for.
     NonFiniteError
@@ -144,7 +146,6 @@ def optimize_policy(
         )
     if len(prompts) < config.prompts_per_step:
         raise ConfigError(f"rl.prompts_per_step is {config.prompts_per_step}, but there are {len(prompts)} prompts")
-    check_shaping(shaping)
     run = _Run(reference, scorer, prompts, config, sampler, seed, shaping, checkpoints)
     return run.go(measure, progress)
 
@@ -172,8 +173,10 @@ class _Run:
         policy = trainable_copy(reference, config, seed=seed)
         critic = Critic(policy.model, has_body=config.critic == "model") if config.algorithm == "ppo" else None
         kind = policy.model.device.type
+        self.shaping = shaping if isinstance(shaping, CurrentShapers) else CurrentShapers(shaping)
+        self.shaping.now = self.shaping.begun
         self.engine = Engine(
-            policy=policy, reference=reference, critic=critic, scorer=scorer, shaping=shaping, sampler=sampler,
+            policy=policy, reference=reference, critic=critic, scorer=scorer, shaping=self.shaping, sampler=sampler,
             places=config.places, precision=partial(products, config.precision, kind),
         )  # fmt: skip
         self.kl_coef = config.kl_coef
@@ -225,7 +228,7 @@ class _Run:
                 seed=self.seed, numbers=places,
             )  # fmt: skip
             self._check_rewards(draws.raw_B, draws, step, f"rewards from {self.engine.scorer.name}")
-            rollout = complete(self.engine, draws, step=step, seed=self.seed, numbers=places)
+            rollout = complete(self.engine, draws, step=step, seed=self.seed, numbers=places, total=self.processes.sum)
             self._check_rewards(rollout.shaped_B, draws, step, "shaped rewards")
             signal = self._signal(rollout)
             clip_fraction, norm = self._update(rollout, signal, step)
@@ -235,6 +238,7 @@ class _Run:
                 self._save()
             raise
         self.logs.append(self._log(rollout, signal.return_BT, step, clip_fraction, norm))
+        self.shaping.now = tuple(rollout.shapers)
         self.is_between_steps = True
         if config.kl_target is not None:
             # Ziegler et al. 2019, section 2.2: proportional control with a bounded error, per reply.
@@ -419,7 +423,7 @@ class _Run:
             "rl": settings,
             "sampler": asdict(self.engine.sampler),
             "seed": self.seed,
-            "shaping": [repr(shaper) for shaper in self.engine.shaping],
+            "shaping": [repr(shaper) for shaper in self.shaping.begun],
             "reference": {"name": reference.name, "weights": fingerprint(reference.model)},
             "scorer": scorer.name,
             "prompts": hashlib.sha256("\0".join(map(prompt_text, self.prompts)).encode()).hexdigest(),
@@ -428,7 +432,7 @@ class _Run:
     def _state(self) -> State:
         return State(
             policy=self.engine.policy.model, critic=self.engine.critic, optimizer=self.optimizer,
-            kl_coef=self.kl_coef, logs=self.logs,
+            kl_coef=self.kl_coef, logs=self.logs, shapers=self.shaping.now,
         )  # fmt: skip
 
     def _resume(self) -> Found | None:
@@ -440,5 +444,8 @@ class _Run:
                 f"rl.steps is {self.config.steps}, but its checkpoint is of step {len(found.logs)} already"
             )
         self.kl_coef, self.logs = found.kl_coef, [StepLog(**log) for log in found.logs]
+        # A checkpoint without any is of a run whose shapers stay as they were.
+        if found.shapers:
+            self.shaping.restore(found.shapers)
         self.n_measured = len(self.logs) + (0 if found.is_measurement_due else 1)
         return found

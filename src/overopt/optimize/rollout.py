@@ -18,7 +18,7 @@ from overopt.optimize.trainable import Critic
 from overopt.policies.logprobs import token_statistics
 from overopt.policies.models import HFPolicy, packed_replies
 from overopt.protocols import Prompt, Reply, SamplerConfig, Scorer
-from overopt.rewards.shaping import Shaper, shape
+from overopt.rewards.shaping import CurrentShapers, Shaper, observed, shape
 from overopt.seeding import stream_seed
 from overopt.stats.estimate import FloatArray
 
@@ -34,6 +34,8 @@ class Rollout:
     """Raw proxy scores."""
     shaped_B: FloatArray
     """What is optimised: scores after shaping."""
+    shapers: Sequence[Shaper]
+    """As they are once they have seen these scores; the shaped ones are by them."""
     mask_BT: torch.Tensor
     logprob_BT: torch.Tensor
     reference_logprob_BT: torch.Tensor
@@ -85,29 +87,43 @@ def draw(
     return Draws(prompts, replies, scores_of(engine.scorer, prompts, replies))
 
 
-def complete(engine: Engine, draws: Draws, *, step: int, seed: int, numbers: Sequence[int]) -> Rollout:
-    """The same with shaped rewards and all measurements."""
+def complete(
+    engine: Engine,
+    draws: Draws,
+    *,
+    step: int,
+    seed: int,
+    numbers: Sequence[int],
+    total: Callable[[float], float] = float,
+) -> Rollout:
+    """The same with shaped rewards and all measurements; ``total`` sums over the processes that share the batch.
+
+    Shapers that drift have seen the batch when they shape it. ``engine`` keeps them as they were: a batch counts only
+    once it has been trained on.
+    """
     prompts, replies = draws.prompts, draws.replies
-    shaped_B = shape(
-        engine.shaping,
-        draws.raw_B,
-        length_B=np.array([len(reply.token_ids) for reply in replies]),
-        finished_B=np.array([reply.finished for reply in replies]),
-        reference_B=_reference_rewards(engine, prompts, replies, step=step, seed=seed, numbers=numbers),
-    )
+    length_B = np.array([len(reply.token_ids) for reply in replies])
+    finished_B = np.array([reply.finished for reply in replies])
+    reference_B = _reference_rewards(engine, prompts, replies, step=step, seed=seed, numbers=numbers)
+    shapers: Sequence[Shaper] = tuple(engine.shaping)
+    if any(shaper.drifts for shaper in shapers):
+        shapers = observed(
+            shapers, draws.raw_B, length_B=length_B, finished_B=finished_B, reference_B=reference_B, total=total
+        )
+    shaped_B = shape(shapers, draws.raw_B, length_B=length_B, finished_B=finished_B, reference_B=reference_B)
     packed = packed_replies(engine.policy.model, engine.policy.tokenizer, prompts, replies)
     tables = _measured(engine, packed)
     mask_BT = torch.arange(int(packed.lengths_B.max()))[None] < torch.from_numpy(packed.lengths_B)[:, None]
-    return Rollout(prompts, replies, packed, draws.raw_B, shaped_B, mask_BT, *tables)
+    return Rollout(prompts, replies, packed, draws.raw_B, shaped_B, shapers, mask_BT, *tables)
 
 
 def check_shaping(shapers: Sequence[Shaper]) -> None:
-    """Refuse shapers that change during a run: rewards of two steps would not be one function of the scores."""
+    """Refuse shapers that change during a run where nothing would tell how they have changed."""
     for shaper in shapers:
-        if shaper.drifts:
+        if shaper.drifts and not isinstance(shapers, CurrentShapers):
             raise ConfigError(
-                f"{shaper!r} changes with the scores it has seen, so rewards of two steps would not compare and a run "
-                "could not be resumed; fix its numbers on replies of the reference (Standardise)"
+                f"{shaper!r} changes with the scores it has seen; give the run and its measurement one CurrentShapers "
+                "that holds it, or fix its numbers on replies of the reference (Standardise)"
             )
 
 

@@ -48,10 +48,11 @@ class PolicyGradientConfig:
     kl_estimator: KLEstimator = "k1"
     """k1, k2, k3 from the drawn token; exact over the vocabulary."""
     kl_in: KLPlace = "reward"
-    """``reward``, for k1: each token's penalty is earned with the token, which gives the gradient of the KL of whole
-    replies. ``loss``, for k2, k3 and exact: differentiated at the visited positions, blind to which positions are
-    visited. ``both``, for exact: differentiated where visited and earned by what leads there, the whole gradient with
-    less noise."""
+    """``reward``: each token's penalty is earned with the token; with k1 this gives the gradient of the KL of whole
+    replies. ``loss``: differentiated at the visited positions, blind to which positions are visited. ``both``, for
+    exact alone: differentiated where visited and earned by what leads there, the whole gradient with less noise. All
+    of k1, k2, k3 and exact go into either, as public trainers have them; what such a penalty really pulls on, where it
+    is not the KL of whole replies, :meth:`caveats` says."""
     kl_target: float | None = None
     """Nats a reply; the weight then follows the measured KL (Ziegler et al. 2019, 1909.08593)."""
     entropy_coef: float = 0.0
@@ -130,26 +131,27 @@ class PolicyGradientConfig:
             return []
         if self.kl_target is not None and self.kl_coef == 0:
             return ["rl.kl_target needs a kl_coef above 0 to start from"]
-        if self.kl_estimator == "k1" and self.kl_in == "loss":
-            return ["rl.kl_estimator k1 has a gradient of 0 on average in the loss; use kl_in reward, or k2 or exact"]
-        if self.kl_estimator in ("k2", "k3") and self.kl_in == "reward":
-            # Positive for what is rarer than in the reference too, which would be pushed down further.
-            return [
-                f"rl.kl_estimator {self.kl_estimator} in the reward need not lower the KL: tokens that are too rare "
-                "are punished like those that are too frequent; use k1 there, or kl_in loss"
-            ]
         if self.kl_in == "both" and self.kl_estimator != "exact":
             return ["rl.kl_in both is for kl_estimator exact; the others would count the penalty twice"]
-        if self.kl_estimator == "exact" and self.kl_in == "reward":
-            return [
-                "rl.kl_estimator exact in the reward alone does not see the token it penalises; use kl_in both or loss"
-            ]
         if self.kl_in == "both" and self.algorithm == "grpo" and self.scale_by_sd:
             return [
                 "rl.kl_in both needs one unit of reward, and grpo divides each group by its own spread; set "
                 "scale_by_sd to false, or use kl_estimator k1 in the reward"
             ]
         return []
+
+    def caveats(self) -> list[str]:
+        """What a reader of the run must know of its penalty, a sentence each; none where it is the KL of replies."""
+        if self.kl_coef == 0:
+            return []
+        found = _PULLS.get((self.kl_estimator, self.kl_in))
+        place = f"rl.kl_estimator {self.kl_estimator} in the {self.kl_in}"
+        sentences = [] if found is None else [f"{place} {found}"]
+        if (self.kl_estimator, self.kl_in, self.average) == ("k1", "loss", "reply"):
+            sentences.append(
+                "rl.average reply gives k1 in the loss the gradient of the mean of 1 / length: it makes replies longer"
+            )
+        return sentences
 
     @property
     def critic_rate(self) -> float:
@@ -163,3 +165,24 @@ class PolicyGradientConfig:
         if self.measure_grid is not None:
             return math.floor(sqrt_kl / self.measure_grid) > math.floor(sqrt_kl_before / self.measure_grid)
         return step % self.measure_every == 0
+
+
+_VISITED = (
+    "has the gradient of the KL at the visited positions only: it does not see that a token leads to positions with a "
+    "larger KL"
+)
+_PULLS: dict[tuple[KLEstimator, KLPlace], str] = {
+    ("k1", "loss"): "has a mean gradient of 0: it adds noise to the first step on a batch, and pushes later steps away "
+    "from what was drawn, near the reference or not",
+    ("k2", "loss"): _VISITED,
+    ("exact", "loss"): _VISITED,
+    ("k3", "loss"): "has the gradient of KL(reference || policy) at the visited positions, not that of "
+    "KL(policy || reference)",
+    ("k2", "reward"): "does not have the gradient of the KL: a token that is too rare is punished like one that is too "
+    "frequent, and gets rarer",
+    ("k3", "reward"): "does not have the gradient of the KL: at each position that of KL(reference || policy) is taken "
+    "off it, so that a token that is too rare is punished and gets rarer",
+    ("exact", "reward"): "does not see the token it penalises, only that a token leads to positions with a larger KL: "
+    "replies of one token are not held at all",
+}
+"""What the penalties pull on whose mean gradient is not that of the KL of whole replies."""

@@ -25,15 +25,20 @@ class HFPolicy:
         self.name = name
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str | None = None, dtype: str | None = None) -> "HFPolicy":
+    def load(
+        cls, path: str | Path, *, device: str | None = None, dtype: str | None = None, stop: Sequence[str] = ()
+    ) -> "HFPolicy":
         """A folder or hub name, on the fastest device unless named, in float32 on a CPU and bfloat16 elsewhere.
+
+        A folder that holds a LoRA adapter is loaded with the base that the adapter names, and merged. ``stop`` are the
+        tokens at which it is to be sampled: with any, its tokenizer needs no end token of its own.
 
         Raises
         ------
         ConfigError
-            If there is no such model or device, or the tokenizer has no end token.
+            If there is no such model or device, or nothing would end a reply.
         """
-        return cls(*load_policy(path, device=device, dtype=dtype), name=str(path))
+        return cls(*load_policy(path, device=device, dtype=dtype, stop=stop), name=str(path))
 
     def sample(
         self,
@@ -87,12 +92,12 @@ class HFPolicy:
 
 
 def load_policy(
-    path: str | Path, *, device: str | None = "cpu", dtype: str | None = None
+    path: str | Path, *, device: str | None = "cpu", dtype: str | None = None, stop: Sequence[str] = ()
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model in evaluation mode with its tokenizer."""
+    """A causal language model in evaluation mode with its tokenizer; that has an end token unless ``stop`` is given."""
     where = choose_device(device)
     model = load_model(AutoModelForCausalLM, path, device=where, dtype=choose_dtype(dtype, where))
-    return model, load_tokenizer(path)
+    return model, load_tokenizer(path, needs_end=not stop)
 
 
 def check_same_vocabulary(policy: HFPolicy, reference: HFPolicy) -> None:

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from overopt.errors import ConfigError, DataError, NonFiniteError
 from overopt.hf.encoding import context_length, encode_scored, right_padded
 from overopt.hf.hidden import end_states, fits_packing
-from overopt.hf.loading import choose_device, choose_dtype, evaluating, load_model, load_tokenizer
+from overopt.hf.loading import choose_device, choose_dtype, evaluating, holds_adapter, load_model, load_tokenizer
 from overopt.hf.packing import PromptReplies, ReplyTokens, n_shared
 from overopt.protocols import Progress, Prompt, prompt_text
 from overopt.rewards.pairs import distinct_pairs
@@ -78,6 +78,9 @@ class RewardModel:
     def load(cls, path: str | Path, *, device: str | None = None, dtype: str | None = None) -> "RewardModel":
         """Any checkpoint that ``AutoModelForSequenceClassification`` loads, from a folder or by its hub name.
 
+        A folder that holds a LoRA adapter is loaded with the base that the adapter names, and merged; the head may come
+        with either.
+
         Parameters
         ----------
         device : str, optional
@@ -92,11 +95,11 @@ class RewardModel:
             device or dtype cannot be used.
         """
         place = choose_device(device)
-        if (Path(path) / "adapter_config.json").is_file():
-            raise ConfigError(
-                f"{path} holds an adapter, not a model; merge it into its base (peft: merge_and_unload) and save that"
-            )
-        model = load_model(AutoModelForSequenceClassification, path, device=place, dtype=choose_dtype(dtype, place))
+        # The base of an adapter may be a language model, which says nothing of outputs.
+        options = {"num_labels": 1} if holds_adapter(path) else {}
+        model = load_model(
+            AutoModelForSequenceClassification, path, device=place, dtype=choose_dtype(dtype, place), **options
+        )
         return cls(model, _load_tokenizer(path), name=Path(path).name)
 
     def score(
@@ -320,12 +323,7 @@ def _vocabulary(model: PreTrainedModel) -> int:
 
 def _load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer at ``path``; where it names no end token, as BERT's, the separator ends a text."""
-    try:
-        return load_tokenizer(path)
-    except ConfigError:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-            if tokenizer.sep_token is not None:
-                tokenizer.eos_token = tokenizer.sep_token
-                return tokenizer
-        raise
+    tokenizer = load_tokenizer(path, needs_end=False)
+    if tokenizer.eos_token is None and tokenizer.sep_token is not None:
+        tokenizer.eos_token = tokenizer.sep_token
+    return tokenizer

@@ -2,15 +2,16 @@
 
 A shaper is a frozen rule from scores to rewards; a list of them is applied from left to right by :func:`shape`, which
 leaves the raw scores as they are, so that "proxy against step" stays one function however rewards are shaped. Only a
-rule that says ``drifts`` changes during a run, and only where :func:`observed` replaces it.
+rule that says ``drifts`` changes during a run, and only where :func:`observed` replaces it; what trains and what
+measures then share one :class:`CurrentShapers`.
 
 Axes: B replies, M replies of the reference to the same prompt.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,11 @@ class Shaper(Protocol):
     """Whether it compares with rewards of the reference's replies to the same prompt."""
     drifts: ClassVar[bool] = False
     """Whether what it does to a score depends on the scores before: then shaped rewards of two steps do not compare."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can shape a score now; a rule that drifts may have to see some first."""
+        return True
 
     def shape(
         self, raw_B: FloatArray, length_B: FloatArray, finished_B: BoolArray, reference_B: FloatArray | None
@@ -75,18 +81,46 @@ def observed(
     length_B: npt.ArrayLike,
     finished_B: npt.ArrayLike,
     reference_B: npt.ArrayLike | None = None,
+    total: Callable[[float], float] = float,
 ) -> tuple[Shaper, ...]:
     """The shapers after they have seen a batch of training; those that do not drift are as they were.
 
     Measuring never calls this, so that looking at a policy does not move its rewards. A drifting shaper sees scores as
-    the shapers before it leave them.
+    the shapers before it leave them. ``total`` is the sum of a number over the processes that share the batch: with
+    it, every process has seen the whole batch.
     """
     current_B, length, finished, reference = _checked(shapers, raw_B, length_B, finished_B, reference_B)
     after: list[Shaper] = []
     for shaper in shapers:
-        after.append(shaper.after(current_B) if isinstance(shaper, RunningStandardise) else shaper)
+        after.append(shaper.after(current_B, total=total) if isinstance(shaper, RunningStandardise) else shaper)
         current_B = after[-1].shape(current_B, length, finished, reference)
     return tuple(after)
+
+
+class CurrentShapers(Sequence[Shaper]):
+    """The shapers of a run as they are now: training replaces them after each step, measuring reads them.
+
+    ``begun`` is how they were before the first step.
+    """
+
+    def __init__(self, shapers: Iterable[Shaper]) -> None:
+        self.begun = tuple(shapers)
+        self.now = self.begun
+
+    def restore(self, stored: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from the fields that were stored of each."""
+        shapers: tuple[Any, ...] = self.begun  # every shaper is a dataclass, which its protocol cannot say
+        self.now = tuple(replace(shaper, **fields) for shaper, fields in zip(shapers, stored, strict=True))
+
+    @overload
+    def __getitem__(self, place: int) -> Shaper: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Shaper]: ...
+    def __getitem__(self, place: int | slice) -> Shaper | Sequence[Shaper]:
+        return self.now[place]
+
+    def __len__(self) -> int:
+        return len(self.now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,17 +183,24 @@ class RunningStandardise(Shaper):
         """Population standard deviation of what was seen; 1 where it would be 0."""
         return math.sqrt(self.squares / self.count) if self.squares > 0 else 1.0
 
-    def after(self, raw_B: FloatArray) -> "RunningStandardise":
-        """The rule that has seen these scores too."""
-        if not len(raw_B):
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has seen a score."""
+        return self.count > 0
+
+    def after(self, raw_B: FloatArray, *, total: Callable[[float], float] = float) -> "RunningStandardise":
+        """The rule that has seen these scores too, and those of the processes that ``total`` sums over."""
+        n_new = round(total(len(raw_B)))
+        if not n_new:
             return self
-        mean = float(raw_B.mean())
-        count, step = self.count + len(raw_B), mean - self.mean
-        return RunningStandardise(
-            count=count,
-            mean=self.mean + step * len(raw_B) / count,
-            squares=self.squares + float(((raw_B - mean) ** 2).sum()) + step * step * self.count * len(raw_B) / count,
-        )
+        mean = total(float(raw_B.sum())) / n_new
+        count, step = self.count + n_new, mean - self.mean
+        with np.errstate(over="ignore"):
+            own = total(float(((raw_B - mean) ** 2).sum()))
+        squares = self.squares + own + step * step * self.count * n_new / count
+        if not math.isfinite(squares):
+            raise DataError(f"scores around {mean:.3g} are too far apart to be standardised; clip them first")
+        return RunningStandardise(count=count, mean=self.mean + step * n_new / count, squares=squares)
 
     def shape(
         self, raw_B: FloatArray, length_B: FloatArray, finished_B: BoolArray, reference_B: FloatArray | None

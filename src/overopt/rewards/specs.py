@@ -2,7 +2,7 @@
 
 ==========================  ========================================================================================
 ``rubric``                  the gold rubric of the default study
-``PATH``                    a reward model: a folder or a hub name
+``PATH``                    a reward model: a folder, also one of a LoRA adapter, or a hub name
 ``mean:PATH,PATH,…``        an ensemble by its mean; ``min:…`` by its worst member; ``uwo:…@C`` by mean - C x variance
 ``judge:FILE``              an OpenAI-compatible judge with the settings of a JSON file
 ==========================  ========================================================================================

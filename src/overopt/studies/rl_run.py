@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,28 @@ from typing import Any
 import polars as pl
 
 from overopt.errors import ConfigError
+from overopt.measure.plain import plain
 from overopt.measure.rl_run import RL_RUN
 from overopt.measure.study import measure_study
 from overopt.optimize.measurement import Measurement
 from overopt.optimize.policy_gradient import optimize_policy
+from overopt.optimize.processes import Processes
 from overopt.optimize.settings import PolicyGradientConfig
 from overopt.optimize.trainable import merged
 from overopt.policies.models import HFPolicy
 from overopt.protocols import Progress, Prompt, SamplerConfig
 from overopt.records.tables import seal_tables, write_table
 from overopt.reports.page import write_report
-from overopt.rewards.shaping import PAR, Clip, LengthPenalty, MissingEosPenalty, Shaper, Standardise
+from overopt.rewards.shaping import (
+    PAR,
+    Clip,
+    CurrentShapers,
+    LengthPenalty,
+    MissingEosPenalty,
+    RunningStandardise,
+    Shaper,
+    Standardise,
+)
 from overopt.rewards.specs import open_scorer
 from overopt.seeding import stream, stream_seed
 from overopt.stats.stopping import FixedKL, ForecastStop, KDrops, Rule
@@ -42,8 +53,9 @@ class RLRunConfig:
     replies: int = 4
     """Replies to each held-out prompt at each measurement."""
     shape: tuple[str, ...] = ("standardise",)
-    """From raw scores to rewards, in order: standardise (by the base policy's mean and deviation), par,
-    clip:LOW:HIGH, length:PER_TOKEN:TARGET, eos:PENALTY; none for raw scores."""
+    """From raw scores to rewards, in order: standardise (by the base policy's mean and deviation), running (by those
+    of all training batches so far, so that it drifts), par, clip:LOW:HIGH, length:PER_TOKEN:TARGET, eos:PENALTY; none
+    for raw scores."""
     stop_rule: str | None = None
     """kl:NATS, drops:K or forecast; the last two need a gold."""
     rl: PolicyGradientConfig = field(default_factory=lambda: PolicyGradientConfig(steps=50))
@@ -52,6 +64,14 @@ class RLRunConfig:
     def __post_init__(self) -> None:
         if self.held_out < 2 or self.replies < 1:
             raise ConfigError(f"held_out is at least 2 and replies at least 1; got {self.held_out} and {self.replies}")
+
+    def caveats(self) -> list[str]:
+        """What a reader of the run must know of its penalty and rewards, a sentence each."""
+        drift = (
+            "shape running drifts: the same score earns another reward later, so that shaped rewards of two steps do "
+            "not compare, and before the first step they are unknown"
+        )
+        return [*self.rl.caveats(), *([drift] if "running" in self.shape else [])]
 
 
 def run_rl(
@@ -69,6 +89,9 @@ def run_rl(
 ) -> dict[str, Any]:
     """Train a copy of ``model`` against ``proxy`` and leave tables, model, numbers and report in ``folder``.
 
+    Returns the summary that ``summary.json`` holds. Of processes that share a run, the first writes and returns; what
+    the others return is empty.
+
     Raises
     ------
     ConfigError
@@ -84,15 +107,21 @@ def run_rl(
         )
     rule = stop_rule(config.stop_rule, has_gold=gold is not None)
     settings = {"model": model, "proxy": proxy, "gold": gold, **resolved(config)}
-    claim_folder(Study(name=RL_RUN, preset="own", seed=seed, settings=settings, tables={}, models={}), folder)
+    processes = Processes.join()
+    if processes.is_first:
+        claim_folder(Study(name=RL_RUN, preset="own", seed=seed, settings=settings, tables={}, models={}), folder)
+    processes.agree(None)
     started = time.perf_counter()
-    reference = HFPolicy.load(model, device=device, dtype=dtype)
+    reference = HFPolicy.load(model, device=device, dtype=dtype, stop=config.sampler.stop)
     order = stream(seed, "rl", "held-out").permutation(len(prompts)).tolist()
     held_out, training = sorted(order[: config.held_out]), sorted(order[config.held_out :])
     base = _Base(reference, [prompts[n] for n in training[:BASE_PROMPTS]], config.sampler, seed)
     scorer = open_scorer(proxy, base=base, device=device)
     judge = None if gold is None else open_scorer(gold, base=base, device=device)
-    shaping = _shaping(config.shape, scorer, base, folder / "base-scores.json")
+    shaping = _shaping(
+        config.shape,
+        lambda: processes.agree(_base_moments(scorer, base, folder / "base-scores.json") if processes.is_first else {}),
+    )
     measurement = Measurement(
         reference, [prompts[n] for n in held_out], held_out, replies=config.replies, proxy=scorer, gold=judge,
         sampler=config.sampler, shaping=shaping, seed=seed, rule=rule, folder=folder / "measurements",
@@ -101,9 +130,12 @@ def run_rl(
         reference, scorer, [prompts[n] for n in training], config=config.rl, sampler=config.sampler, seed=seed,
         measure=measurement, shaping=shaping, checkpoints=folder / "checkpoints", progress=progress,
     )  # fmt: skip
+    if not processes.is_first:
+        return {}
     tables = folder / "tables"
     tables.mkdir(exist_ok=True)
     record = {**reference.describe(), "sampler": asdict(config.sampler), "scorer": scorer.name, "seed": seed}
+    record["caveats"] = config.caveats()
     write_table(measurement.table(), tables / "rl.parquet", "rl_replies", record)
     write_table(measurement.curve(), tables / "curve.parquet", "rl_curve", record)
     pl.DataFrame([asdict(log) for log in optimized.logs]).write_parquet(
@@ -113,6 +145,7 @@ def run_rl(
     _save_model(optimized.policy, folder / "model")
     summary = {
         "schema": "overopt.rl/1", "steps": len(optimized.logs), "stopped": optimized.stopped,
+        "caveats": config.caveats(), "notes": optimized.notes,
         "wall_s": round(time.perf_counter() - started, 1), "folder": str(folder),
         "last": measurement.curve().row(-1, named=True),
     }  # fmt: skip
@@ -123,6 +156,7 @@ def run_rl(
         write_json(folder / "results.json", results)
         write_report(results, folder / "report.html")
         summary |= {"verdict": results["rl"][0]["verdict"], "report": str(folder / "report.html")}
+    write_json(folder / "summary.json", plain(summary))
     return summary
 
 
@@ -167,7 +201,7 @@ class _Base:
         return self.drawn
 
 
-def _shaping(names: Sequence[str], scorer: Any, base: _Base, stored: Path) -> list[Shaper]:
+def _shaping(names: Sequence[str], base_moments: Callable[[], dict[str, float]]) -> CurrentShapers:
     shapers: list[Shaper] = []
     for name in names:
         kind, *values = name.split(":")
@@ -176,7 +210,9 @@ def _shaping(names: Sequence[str], scorer: Any, base: _Base, stored: Path) -> li
             if kind == "none" and not numbers:
                 continue
             if kind == "standardise" and not numbers:
-                shapers.append(Standardise(**_base_moments(scorer, base, stored)))
+                shapers.append(Standardise(**base_moments()))
+            elif kind == "running" and not numbers:
+                shapers.append(RunningStandardise())
             elif kind == "par" and not numbers:
                 shapers.append(PAR())
             elif kind == "clip":
@@ -194,10 +230,10 @@ def _shaping(names: Sequence[str], scorer: Any, base: _Base, stored: Path) -> li
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(
-                f"a shape is standardise, par, clip:LOW:HIGH, length:PER_TOKEN:TARGET, eos:PENALTY or none; "
+                "a shape is standardise, running, par, clip:LOW:HIGH, length:PER_TOKEN:TARGET, eos:PENALTY or none; "
                 f"got {name!r}"
             ) from error
-    return shapers
+    return CurrentShapers(shapers)
 
 
 def _base_moments(scorer: Any, base: _Base, stored: Path) -> dict[str, float]:
