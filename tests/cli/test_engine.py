@@ -157,6 +157,17 @@ def test_the_same_command_again_does_nothing_twice(trained):
     assert {path: path.stat().st_mtime_ns for path in (out / "measurements").glob("*.parquet")} == marks
 
 
+def test_a_measurement_that_is_lost_is_named(trained, prompts, proxy, tmp_path):
+    folder = shutil.copytree(trained[0], tmp_path / "run")
+    before = (folder / "tables/curve.parquet").read_bytes()
+    lost = sorted((folder / "measurements").glob("step-*.parquet"))[1]
+    lost.unlink()
+    result = overopt(*arguments_of_run(prompts, proxy, folder))
+    assert result.returncode == 1
+    assert f"lacks the measurements of step {int(lost.stem[-6:])}, and their policies are gone" in result.stderr
+    assert (folder / "tables/curve.parquet").read_bytes() == before
+
+
 def test_a_run_that_was_cut_short_goes_on_as_if_it_had_not(trained, prompts, proxy, tmp_path):
     """A killed run: the last checkpoint and what was measured after it are gone."""
     _, _, summary = trained
@@ -260,7 +271,11 @@ def test_two_processes_leave_one_run(prompts, tmp_path):
         (("sample", "{model}", "{prompts}", "--out", "{out}", "--device", "warp"), "device"),
         (("score", "{prompts}", "--scorer", "gold=rubric", "--out", "{out}"), "no column 'completion'"),
         (("score", "{prompts}", "--scorer", "rubric", "--out", "{out}"), "NAME=SCORER"),
+        (("sample", "{model}", "{prompts}", "--out", "{out}", "--engine", "vllm"), "vllm"),
+        (("sample", "{model}", "{prompts}", "--out", "{out}.csv"), "written as Parquet"),
+        (("score", "{prompts}", "--scorer", "gold=judge:absent.json", "--out", "{out}"), "no column 'completion'"),
         ((*RL, "--set", "rl.stepz=3"), "rl.stepz"),
+        ((*RL, "--steps", 2, "--set", "rl.steps=3"), "one thing twice"),
         (RL, "held out"),
         ((*RL, "--stop-rule", "drops:2", *SMALL), "watches gold"),
         ((*RL, "--set", 'shape=["odd"]', *SMALL), "a shape is"),
@@ -272,3 +287,22 @@ def test_what_cannot_be_done_is_refused_in_one_sentence(prompts, tmp_path, argum
     assert result.returncode == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_run_without_gold_leaves_valid_json_and_no_line_of_gold(prompts, tmp_path):
+    found = done(*short_run(prompts, tmp_path / "run"), "--json").stdout
+    assert json.loads(found, parse_constant=pytest.fail)["last"]["gold"] is None
+    assert "\n gold " not in done(*short_run(prompts, tmp_path / "run")).stdout
+
+
+def test_help_says_what_is_taken_by_default():
+    assert "by default all" in " ".join(overopt("sample", "--help").stdout.replace("│", " ").split())
+
+
+def test_a_judge_with_an_unknown_setting_is_told_the_known_ones(tmp_path):
+    settings, replies = tmp_path / "judge.json", tmp_path / "replies.jsonl"
+    settings.write_text(json.dumps({"model": "m", "url": "http://localhost"}), encoding="utf-8")
+    replies.write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n", encoding="utf-8")
+    result = overopt("score", replies, "--scorer", f"gold=judge:{settings}", "--out", tmp_path / "out.parquet")
+    assert result.returncode == 2
+    assert "there is no setting 'url'; the settings are model, base_url" in result.stderr

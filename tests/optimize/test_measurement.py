@@ -287,7 +287,7 @@ def test_measurements_are_kept_in_the_folder_and_made_again_from_an_earlier_step
     assert [one.step for one in again.measured()] == [0, 2]
     assert again.table().equals(first.table().filter(pl.col("step") < 4)), "the same seed draws the same replies"
     (tmp_path / "step-000002.parquet").write_bytes(b"PAR1 nonsense")
-    with pytest.raises(DataError, match=r"step-000002\.parquet is not a table"):
+    with pytest.raises(DataError, match=r"step-000002\.parquet is damaged"):
         measuring(reference, folder=tmp_path)
 
 

@@ -11,8 +11,8 @@ import typer
 from overopt.cli.extras import require_models
 from overopt.errors import ConfigError
 
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps [the fastest there is].")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 [float32 on a CPU, bfloat16 elsewhere].")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the fastest there is.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16; by default float32 on a CPU, bfloat16 elsewhere.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 
@@ -24,15 +24,15 @@ def sample(
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a reply.")] = 64,
     temperature: Annotated[float, typer.Option(help="Above 0.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Within (0, 1]; 1 keeps all tokens.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Most probable tokens that are kept [all].")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Most probable tokens that are kept; by default all.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="A token that ends a reply; may be repeated.")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Put text prompts as one user turn.")] = False,
-    column: Annotated[str | None, typer.Option(help="Column of the prompts [prompt or messages].")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of the prompts; by default prompt or messages.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")] = None,
-    reference: Annotated[str | None, typer.Option(help="Measure KL to this model [the policy itself].")] = None,
+    reference: Annotated[str | None, typer.Option(help="KL is to this model; by default the policy itself.")] = None,
     engine: Annotated[str, typer.Option(help="hf, vllm, or server with --url.")] = "hf",
     url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Replies drawn at once [as memory allows].")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Replies at once; by default as memory allows.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Device = None,
     dtype: Dtype = None,
@@ -69,7 +69,7 @@ def score(
     out: Annotated[Path, typer.Option(help="Parquet table with one more column a scorer.")],
     scorer: Annotated[
         list[str],
-        typer.Option(help="NAME=SCORER: rubric, a reward model's folder or hub name, mean:A,B, min:A,B, judge:FILE."),
+        typer.Option(help="NAME=SCORER: rubric, a folder or hub name, mean:A,B, min:A,B, uwo:A,B@C, judge:FILE."),
     ],
     device: Device = None,
     dtype: Dtype = None,
@@ -100,7 +100,7 @@ def rl(
     proxy: Annotated[str, typer.Option(help="What is optimised: see overopt score --help for the forms.")],
     out: Annotated[Path, typer.Option(help="Folder for everything made; the same folder goes on.")],
     gold: Annotated[str | None, typer.Option(help="What is really wanted; measured, never optimised.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Batches of replies [50].")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Batches of replies; by default 50.")] = None,
     stop_rule: Annotated[str | None, typer.Option(help="kl:NATS, drops:K or forecast.")] = None,
     assignments: Annotated[
         list[str] | None,
@@ -109,7 +109,7 @@ def rl(
         ),
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Put text prompts as one user turn.")] = False,
-    column: Annotated[str | None, typer.Option(help="Column of the prompts [prompt or messages].")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of the prompts; by default prompt or messages.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Device = None,
@@ -130,6 +130,8 @@ def rl(
     from overopt.studies.rl_run import RLRunConfig, run_rl
     from overopt.studies.study import with_settings
 
+    if steps is not None and any(text.partition("=")[0].strip() == "rl.steps" for text in assignments or []):
+        raise ConfigError("--steps and --set rl.steps say one thing twice; give one of them")
     extra = [] if steps is None else [f"rl.steps={steps}"]
     if stop_rule is not None:
         extra.append(f"stop_rule={json.dumps(stop_rule)}")
@@ -150,7 +152,8 @@ def rl(
         return
     last = summary.pop("last")
     summary = {name: value for name, value in summary.items() if name not in ("caveats", "notes")}
-    _show(summary | {name: last[name] for name in ("kl", "proxy", "gold", "entropy", "length", "truncated")}, as_json)
+    names = ("kl", "proxy", *(("gold",) if gold else ()), "entropy", "length", "truncated")
+    _show(summary | {name: last[name] for name in names}, as_json)
 
 
 def _policy(
@@ -165,7 +168,7 @@ def _policy(
     if engine == "vllm":
         from overopt.policies.vllm import VLLMPolicy
 
-        return VLLMPolicy(model)
+        return VLLMPolicy.load(model, dtype=dtype)
     if engine == "server":
         from overopt.policies.server import ServerPolicy
 
@@ -192,7 +195,9 @@ def _warn(sentences: Sequence[str]) -> None:
 
 def _show(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(summary, indent=1) + "\n")
+        from overopt.measure.plain import plain
+
+        sys.stdout.write(json.dumps(plain(summary), indent=1, allow_nan=False) + "\n")
         return
     from rich.console import Console
     from rich.table import Table

@@ -23,10 +23,10 @@ def run(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for everything made [runs/STUDY-PRESET].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for everything made; by default runs/STUDY-PRESET.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random stream.")] = 0,
     executor: Annotated[str, typer.Option(help="Where stages run: local.")] = "local",
-    workers: Annotated[int | None, typer.Option(min=0, help="Stages at once [one a core].")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Stages at once; by default one a core.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
 ) -> None:
     """Run a study; the same command again goes on where it stopped.

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,10 @@ def _pretrained(
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         if "mismatched_sizes" in str(error):
             raise ConfigError(f"the weights in {path} have other shapes than its configuration says") from error
-        raise ConfigError(f"no model can be loaded from {path}: {_sentence(error)}") from error
+        what = f"no model can be loaded from {path}"
+        if not Path(path).exists() and "/" not in str(path):
+            what = f"there is no folder {path}, nor a model of that name on the hub or among those downloaded"
+        raise ConfigError(f"{what}: {_sentence(error)}") from error
     model, information = loaded
     return model, sorted(information["missing_keys"])
 
@@ -190,6 +194,7 @@ def quiet_models() -> None:
     """No bars and warnings of transformers among a command's own output."""
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    getLogger("huggingface_hub").setLevel(ERROR)
 
 
 def load_tokenizer(path: str | Path, *, needs_end: bool = True) -> PreTrainedTokenizerBase:

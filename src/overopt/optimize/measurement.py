@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from overopt.errors import ConfigError, NonFiniteError
+from overopt.errors import ConfigError, DataError, NonFiniteError
 from overopt.optimize.rollout import check_shaping, scores_of
 from overopt.policies.models import HFPolicy
 from overopt.policies.tables import reply_table
@@ -95,7 +95,13 @@ class Measurement:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             for path in sorted(folder.glob("step-*.parquet")):
-                self.frames[int(path.stem.removeprefix("step-"))] = read_table(path, "rl_replies")
+                try:
+                    self.frames[int(path.stem.removeprefix("step-"))] = read_table(path, "rl_replies")
+                except DataError as error:
+                    raise DataError(
+                        f"{path} is damaged, and its policy is gone; delete the run's folder, and the same command "
+                        "makes it again"
+                    ) from error
 
     def __call__(self, step: int, policy: HFPolicy) -> str | None:
         """Measure ``policy`` after ``step``; a reason to stop, or ``None``."""

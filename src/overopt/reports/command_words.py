@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from overopt.reports.numbers import UNKNOWN, coefficient, count, decimal, is_known, nats, percent
+from overopt.reports.numbers import MINUS, UNKNOWN, coefficient, count, decimal, is_known, nats, percent
 from overopt.stats.laws import law_value
 
 Report = Mapping[str, Any]  # Any: the values of a JSON object
@@ -45,7 +45,7 @@ def value_words(value: object, *, signed: bool = False, scale: float | None = No
         return UNKNOWN
     size = abs(value) if scale is None else scale
     if size != 0 and not 1e-3 <= size < 1e6:
-        return f"{value:+.2e}" if signed else f"{value:.2e}"
+        return (f"{value:+.2e}" if signed else f"{value:.2e}").replace("-", MINUS)
     return decimal(value, 3 if size < 10 else 2 if size < 100 else 1, signed=signed)
 
 
@@ -92,7 +92,10 @@ def drop_sentence(report: Report) -> str:
         return words
     needed = drop.get("prompts_to_decide")
     if not is_known(needed):
-        return f"{words}; too few prompts to say how many would decide"
+        falls = drop["drop"] > 0
+        return f"{words}; " + (
+            "too few prompts to say how many would decide" if falls else "there is no held-out fall to decide about"
+        )
     return f"{words}; about {count(float(f'{needed:.2g}'))} prompts would decide"
 
 

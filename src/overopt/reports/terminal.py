@@ -25,7 +25,7 @@ _COLUMNS: tuple[tuple[str, Literal["left", "right"], int], ...] = (
     ("last\ngold", "right", 5),
     ("drop", "right", 14),
     ("verdict", "left", 12),
-    ("α β R²", "right", 5),
+    ("α β R²", "right", 6),
 )
 _EASY_WIDTH = 93
 """From here on the table finds widths of its own."""

@@ -138,7 +138,8 @@ class RewardModel:
         room = _room(self.model)
         if room is not None and longest > room:
             raise DataError(
-                f"a text of {longest} tokens does not fit {self.name}, which reads {room}; shorten the prompts"
+                f"a text of {longest} tokens does not fit {self.name}, which reads {room}; shorten its prompt or its "
+                "completion"
             )
         largest = max((max(text.ids, default=0) for text in texts), default=0)
         if largest >= (known := _vocabulary(self.model)):

@@ -10,6 +10,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
@@ -62,7 +63,9 @@ def _judge(path: Path) -> Scorer:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"the judge's settings cannot be read from {path}: {error}") from error
-    try:
-        return Judge(JudgeConfig(**settings))
-    except TypeError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    known = [field.name for field in fields(JudgeConfig)]
+    unknown = [name for name in settings if name not in known] if isinstance(settings, dict) else ["no object"]
+    if unknown or "model" not in settings:
+        problem = f"there is no setting {unknown[0]!r}" if unknown else "a judge needs a 'model'"
+        raise ConfigError(f"{path}: {problem}; the settings are {', '.join(known)}")
+    return Judge(JudgeConfig(**settings))

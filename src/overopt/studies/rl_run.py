@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from overopt.errors import ConfigError
+from overopt.errors import ConfigError, StorageError
 from overopt.measure.plain import plain
 from overopt.measure.rl_run import RL_RUN
 from overopt.measure.study import measure_study
@@ -74,6 +74,14 @@ class RLRunConfig:
         return [*self.rl.caveats(), *([drift] if "running" in self.shape else [])]
 
 
+def _lost_steps(rl: PolicyGradientConfig, measurement: Measurement, steps: int) -> list[int]:
+    """Steps that were measured, going by the settings, and are not there; a grid of distances does not tell."""
+    if rl.measure_grid is not None:
+        return []
+    known = {one.step for one in measurement.measured()}
+    return [step for step in range(steps + 1) if rl.is_due(step, 0.0, 0.0) and step not in known]
+
+
 def run_rl(
     model: str,
     prompts: Sequence[Prompt],
@@ -132,6 +140,12 @@ def run_rl(
     )  # fmt: skip
     if not processes.is_first:
         return {}
+    lost = _lost_steps(config.rl, measurement, len(optimized.logs))
+    if lost:
+        raise StorageError(
+            f"{folder} lacks the measurements of step {', '.join(map(str, lost))}, and their policies are gone; delete "
+            "the folder, and the same command makes it again"
+        )
     tables = folder / "tables"
     tables.mkdir(exist_ok=True)
     record = {**reference.describe(), "sampler": asdict(config.sampler), "scorer": scorer.name, "seed": seed}
