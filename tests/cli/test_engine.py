@@ -163,7 +163,7 @@ def test_a_measurement_that_is_lost_is_named(trained, prompts, proxy, tmp_path):
     lost = sorted((folder / "measurements").glob("step-*.parquet"))[1]
     lost.unlink()
     result = overopt(*arguments_of_run(prompts, proxy, folder))
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert f"lacks the measurements of step {int(lost.stem[-6:])}, and their policies are gone" in result.stderr
     assert (folder / "tables/curve.parquet").read_bytes() == before
 
