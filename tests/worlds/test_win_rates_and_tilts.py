@@ -8,6 +8,7 @@ import pytest
 from overopt.errors import ConfigError
 from overopt.worlds.gaussian import GaussianWorld
 from overopt.worlds.goodhart import AdversarialWorld, CausalWorld, ExtremalWorld
+from overopt.worlds.heavy import HeavyTailWorld
 from overopt.worlds.quantile import LawWorld, QuantileWorld
 from overopt.worlds.tabular import TabularWorld
 from overopt.worlds.ties import RoundedWorld
@@ -21,6 +22,8 @@ NOISY = {
     "adversarial without noise": AdversarialWorld(dial=1.0, rare_mass=0.05, bonus=2.0),
     "quantile": QuantileWorld(powers=(2.0, -1.5), log_tail=0.2, noise_sd=0.4, prompt_sd=1.0),
     "law": LawWorld(alpha=1.0, beta=0.25, noise_sd=0.3),
+    "heavy": HeavyTailWorld(tail_index=1.5, error_scale=0.5, gold_sd=0.8),
+    "heavy, one-sided": HeavyTailWorld(tail_index=2.5, error_scale=0.7, family="pareto"),
     "rounded": RoundedWorld(world=GaussianWorld(error_sd=1.0), step=0.7),
     "coarse": RoundedWorld(world=GaussianWorld(error_sd=0.5, correlation=-0.4), step=3.0),
     "not rounded": RoundedWorld(world=GaussianWorld(error_sd=1.0), step=0.0),

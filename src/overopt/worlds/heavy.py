@@ -17,6 +17,8 @@ from scipy.special import gammaln, ndtr, stdtr, xlogy
 from overopt.errors import ConfigError
 from overopt.worlds.integrals import FloatArray, best_of_n_kl, check_n, check_setting
 
+OfGold = Literal["one", "gold", "win"]
+
 _REACH = 12.0  # standard deviations of gold that are integrated over
 _STEP = 1 / 48
 _FEW_NODES = 120
@@ -66,19 +68,24 @@ class HeavyTailWorld:
 
     def survival(self, proxy: FloatArray) -> FloatArray:
         """Chance that a base sample's proxy exceeds each entry of ``proxy`` (U,)."""
-        return self._over_gold(proxy, self._error_survival, power=0)
+        return self._over_gold(proxy, self._error_survival, of_gold="one")
 
     def best_of_n_gold(self, n: float) -> float:
         """Expected gold of the sample that the proxy ranks first among ``n``; falls to 0 as n grows."""
         x, weight = self._best_of_n_rule(n, decay=self.tail_index + 1)
-        return float(weight @ self._over_gold(x, self._error_density, power=1))
+        return float(weight @ self._over_gold(x, self._error_density, of_gold="gold"))
 
     def best_of_n_proxy(self, n: float) -> float:
         """Expected proxy of the best of ``n``; infinite for a tail index of 1 or less."""
         if self.tail_index <= 1:
             return math.inf
         x, weight = self._best_of_n_rule(n, decay=self.tail_index - 1)
-        return float(weight @ (x * self._over_gold(x, self._error_density, power=0)))
+        return float(weight @ (x * self._over_gold(x, self._error_density, of_gold="one")))
+
+    def win_rate(self, n: float) -> float:
+        """Chance that the best of ``n`` has more gold than one more base sample; returns to one half as n grows."""
+        x, weight = self._best_of_n_rule(n, decay=self.tail_index + 1)
+        return float(weight @ self._over_gold(x, self._error_density, of_gold="win"))
 
     def best_of_n_kl(self, n: float) -> float:
         """KL in nats; exact, since no two scores are equal."""
@@ -105,8 +112,8 @@ class HeavyTailWorld:
             return float(xlogy(mass, mass / share) + xlogy(1 - mass, (1 - mass) / (1 - share))) - kl
 
         mass = share if kl == 0 else float(brentq(excess, share, 1.0, xtol=1e-300, rtol=1e-14))
-        gold_above = float(self._over_gold(at, self._error_survival, power=1)[0])
-        proxy_above = gold_above + float(self._over_gold(at, self._error_upper_mean, power=0)[0])
+        gold_above = float(self._over_gold(at, self._error_survival, of_gold="gold")[0])
+        proxy_above = gold_above + float(self._over_gold(at, self._error_upper_mean, of_gold="one")[0])
         proxy_base = float(self._error_upper_mean(np.array([-1e300]))[0])
         up, down = mass / share, (1 - mass) / (1 - share)
         return Conditioned(
@@ -131,8 +138,8 @@ class HeavyTailWorld:
         power = np.exp((n - 1) * log_below) if n != 1 else np.ones_like(x)
         return x, n * power * _STEP * scale * np.cosh(t)
 
-    def _over_gold(self, x: FloatArray, of_error: Callable[[FloatArray], FloatArray], *, power: int) -> FloatArray:
-        """Mean over gold z of z^power of_error(x - z), for each x (U,)."""
+    def _over_gold(self, x: FloatArray, of_error: Callable[[FloatArray], FloatArray], *, of_gold: OfGold) -> FloatArray:
+        """Mean over gold z of 1, z or P(base gold < z), times of_error(x - z), for each x (U,)."""
         # The nearest singularity of a Student density lies this far from the axis; a Pareto's is cut out below. Far out
         # it is far from all z as well, and the normal density alone sets the number of nodes.
         distance = self.error_scale * (math.sqrt(self.tail_index) if self.family == "student" else 1.0)
@@ -142,11 +149,11 @@ class HeavyTailWorld:
         for group, count in ((np.flatnonzero(is_far), _FEW_NODES), (np.flatnonzero(~is_far), n_nodes)):
             for start in range(0, group.size, _BLOCK):
                 block = group[start : start + _BLOCK]
-                total[block] = self._over_gold_block(x[block], of_error, power, count)
+                total[block] = self._over_gold_block(x[block], of_error, of_gold, count)
         return total
 
     def _over_gold_block(
-        self, x: FloatArray, of_error: Callable[[FloatArray], FloatArray], power: int, n_nodes: int
+        self, x: FloatArray, of_error: Callable[[FloatArray], FloatArray], of_gold: OfGold, n_nodes: int
     ) -> FloatArray:
         reach = _REACH * self.gold_sd
         nodes, weights = np.polynomial.legendre.leggauss(n_nodes)
@@ -156,12 +163,16 @@ class HeavyTailWorld:
         half = (top + reach) / 2
         z = half[:, None] * (nodes + 1) - reach
         gaussian = np.exp(-0.5 * (z / self.gold_sd) ** 2) / (self.gold_sd * math.sqrt(2 * math.pi))
-        total = half * ((gaussian * z**power * of_error(x[:, None] - z)) @ weights)
+        value = 1.0 if of_gold == "one" else z if of_gold == "gold" else ndtr(z / self.gold_sd)
+        total = half * ((gaussian * value * of_error(x[:, None] - z)) @ weights)
         if self.family == "pareto":
             # Above x - error_scale the error's argument is below its least value, where every function is constant.
             constant = of_error(np.array([-1e300]))[0]
             edge = (x - self.error_scale) / self.gold_sd
-            rest = ndtr(-edge) if power == 0 else self.gold_sd * np.exp(-0.5 * edge**2) / math.sqrt(2 * math.pi)
+            if of_gold == "gold":
+                rest = self.gold_sd * np.exp(-0.5 * edge**2) / math.sqrt(2 * math.pi)
+            else:
+                rest = ndtr(-edge) if of_gold == "one" else ndtr(-edge) * (1 + ndtr(edge)) / 2
             total = total + constant * rest
         return np.asarray(total)
 
