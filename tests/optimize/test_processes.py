@@ -63,6 +63,12 @@ def test_two_processes_train_the_policy_that_one_trains(folders, name):
         assert largest_difference(one, weights(letter_policy())) > 1e-3
 
 
+def test_no_process_ends_inside_the_group(folders):
+    """Its threads would still run while the interpreter goes, which aborts one process of twenty-five."""
+    ends = [json.loads((folders[1] / f"ended-{index}.json").read_text()) for index in (0, 1)]
+    assert ends == [{"in_group": False}] * 2
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_logs_are_over_the_replies_of_all_processes_and_the_first_one_measures(folders, name):
     alone, first, second = (

@@ -1,6 +1,8 @@
 """Run under torchrun by a test: one run shared by processes, whose parameters and logs the first one leaves."""
 
+import atexit
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -30,9 +32,14 @@ def main(folder: Path) -> None:
         torch.save([p.detach() for p in result.policy.model.parameters()], folder / f"{name}-{index}.pt")
         record = {"logs": [asdict(log) for log in result.logs], "measured": measured, "shapers": repr(shaping.now)}
         (folder / f"{name}-{index}.json").write_text(json.dumps(record))
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+
+
+def note_end(folder: Path) -> None:
+    """Leave a file that says whether the group still ran when this process had nothing more to do."""
+    (folder / f"ended-{os.environ['RANK']}.json").write_text(json.dumps({"in_group": distributed.is_initialized()}))
 
 
 if __name__ == "__main__":
+    # Registered first, so called last.
+    atexit.register(note_end, Path(sys.argv[1]))
     main(Path(sys.argv[1]))

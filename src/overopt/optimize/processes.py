@@ -4,6 +4,7 @@ Every process holds all weights and applies the same step: gradients are summed 
 launch`` (or torchrun), which set the rank; sums do not depend on how many processes share the work, up to rounding.
 """
 
+import atexit
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,11 +26,12 @@ class Processes:
 
     @classmethod
     def join(cls) -> "Processes":
-        """The group that the launcher announced, or this process alone."""
+        """The group that the launcher announced, or this process alone; a group joined here is left at exit."""
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
             from accelerate import PartialState
 
             PartialState()
+            atexit.register(_leave)
         if not distributed.is_available() or not distributed.is_initialized():
             return cls(1, 0)
         return cls(distributed.get_world_size(), distributed.get_rank())
@@ -76,6 +78,12 @@ class Processes:
         values = [value]
         distributed.broadcast_object_list(values, src=0)
         return values[0]
+
+
+def _leave() -> None:
+    """Join the group's threads: one that still runs while the interpreter goes aborts the process, now and then."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _device() -> torch.device:
