@@ -85,7 +85,7 @@ def test_a_second_call_redoes_nothing(smoke_copy, smoke):
 
 
 def test_a_damaged_file_is_named_and_made_again(smoke_copy, smoke):
-    (scores,) = (smoke_copy / "store").glob("chitchat.preferences-*/preferences.parquet")
+    (scores,) = (smoke_copy / "store").glob("study.preferences-*/preferences.parquet")
     content = bytearray(scores.read_bytes())
     content[len(content) // 2] ^= 1
     scores.write_bytes(content)

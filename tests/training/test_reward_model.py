@@ -82,7 +82,8 @@ def weights(model: RewardModel) -> list[torch.Tensor]:
     return list(model.model.state_dict().values())
 
 
-def test_packed_pairs_give_the_loss_and_gradient_of_the_padded_batch(base, monkeypatch):
+@pytest.mark.parametrize("targets", [None, torch.linspace(0, 1, 13)], ids=["hard", "soft"])
+def test_packed_pairs_give_the_loss_and_gradient_of_the_padded_batch(base, monkeypatch, targets):
     """In float32; pairs of unlike lengths, one whose sides differ in their last word only, in several passes."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setattr(reward_model, "PLACES", 60)
@@ -95,7 +96,7 @@ def test_packed_pairs_give_the_loss_and_gradient_of_the_padded_batch(base, monke
     ]
     rows = np.array([12, 3, 0, 7, 5])
     found = []
-    for losses in (_losses(model, *sides, 0), partial(_padded_losses, model, *sides, 0)):
+    for losses in (_losses(model, *sides, targets, 0), partial(_padded_losses, model, *sides, targets, 0)):
         model.zero_grad()
         parts = list(losses(rows))
         sum(parts).backward()
@@ -123,6 +124,29 @@ def test_equal_rewards_cost_ln_2_and_shifts_cost_nothing():
     a, b = torch.tensor([1.0, 2.0]), torch.tensor([3.0, -1.0])
     assert float(bradley_terry_loss(a, a)) == pytest.approx(math.log(2))
     assert float(bradley_terry_loss(a + 5, b + 5)) == pytest.approx(float(bradley_terry_loss(a, b)))
+
+
+def test_soft_targets_are_a_cross_entropy():
+    a, b = torch.tensor([2.0, -1.0], dtype=torch.float64), torch.tensor([1.0, 1.5], dtype=torch.float64)
+    gaps, targets = (1.0, -2.5), (0.8, 0.3)
+    by_hand = [
+        -(t * math.log(1 / (1 + math.exp(-g))) + (1 - t) * math.log(1 / (1 + math.exp(g))))
+        for g, t in zip(gaps, targets, strict=True)
+    ]
+    assert float(bradley_terry_loss(a, b, torch.tensor(targets))) == pytest.approx(sum(by_hand) / 2, rel=1e-7)
+    assert float(bradley_terry_loss(a, b, torch.ones(2))) == float(bradley_terry_loss(a, b))
+
+
+def test_pairs_without_a_preference_teach_nothing(base):
+    model = train_reward_model(base, *TRAIN, config=SHORT, seed=0, targets=[0.5] * len(TRAIN[0]))
+    prompts, chosen, rejected = HELD_OUT
+    assert abs(model.score(prompts, chosen) - model.score(prompts, rejected)).max() < 0.1
+
+
+@pytest.mark.parametrize("targets", [[0.5], [1.5] * 400, [float("nan")] * 400])
+def test_targets_that_are_no_probabilities_are_refused(base, targets):
+    with pytest.raises(DataError, match="as many targets, each within 0 and 1"):
+        train_reward_model(base, *TRAIN, config=SHORT, seed=0, targets=targets)
 
 
 def test_a_reward_model_learns_what_is_preferred(trained):
@@ -209,7 +233,7 @@ def test_nothing_is_stepped_with_numbers_that_are_not_finite(base, monkeypatch, 
     stepped = []
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *args: stepped.append(self))
 
-    def broken(chosen_B, rejected_B):
+    def broken(chosen_B, rejected_B, target_B):
         gap_B = chosen_B - rejected_B
         return gap_B.mean() * torch.nan if damage == "loss" else (gap_B - gap_B.detach()).abs().sqrt().sum()
 

@@ -14,8 +14,9 @@ import polars as pl
 from overopt.errors import ArtifactError, DataError
 
 Kind = Literal[
-    "prompts", "preferences", "samples", "pair_scores", "scores", "rl_steps", "replies", "rl_replies", "rl_curve"
-]
+    "prompts", "preferences", "samples", "pair_scores", "scores", "rl_steps", "replies", "rl_replies", "rl_curve",
+    "rl_log", "policy_distances",
+]  # fmt: skip
 VERSION = 1
 
 _RECORD: dict[str, Any] = {
@@ -78,6 +79,36 @@ COLUMNS: dict[Kind, dict[str, Any]] = {
             for measured in ("kl", "k1", "k3", "proxy", "shaped", "gold", "entropy", "length", "truncated", "tie_rate")
             for name in (measured, f"{measured}_se")
         },
+    },
+    # One row a training step, of the batch before it.
+    "rl_log": {
+        "step": pl.Int64,
+        **{
+            name: pl.Float64
+            for name in (
+                "reward",
+                "shaped",
+                "kl",
+                "k3",
+                "entropy",
+                "length",
+                "truncated",
+                "kl_coef",
+                "clip_fraction",
+                "gradient_norm",
+                "value_error",
+            )
+        },
+    },
+    # Replies of two policies: which of them spoke, after which step of its run, and how far it is from the other and
+    # from the policy both started as (exact KL of the reply, nats).
+    "policy_distances": {
+        "policy": pl.String,
+        "step": pl.Int64,
+        "prompt_id": pl.Int64,
+        "sample_id": pl.Int64,
+        "kl_to_other": pl.Float64,
+        "kl_to_start": pl.Float64,
     },
     "scores": {"prompt_id": pl.Int64, "sample_id": pl.Int64, "proxy": pl.Float64},
     "pair_scores": {"pair_id": pl.Int64, "score_chosen": pl.Float64, "score_rejected": pl.Float64},

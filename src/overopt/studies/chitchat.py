@@ -15,7 +15,7 @@ from overopt.protocols import SamplerConfig
 from overopt.seeding import stream_seed
 from overopt.studies.stages import (
     MODEL_FOLDER,
-    ShippedModel,
+    Place,
     choose_prompts,
     draw_pool,
     label_pairs,
@@ -23,11 +23,13 @@ from overopt.studies.stages import (
     score_pool,
     train_proxy,
 )
+from overopt.studies.models import ModelRef
 from overopt.studies.study import Output, Study, resolved, with_settings
 from overopt.training.reward_model import RewardTrainingConfig
 from overopt.workflow import Stage
 
 NAME = "chitchat"
+PLACE = Place()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +132,14 @@ def chitchat(preset: str = "default", *, seed: int = 0, assignments: Sequence[st
 
 def build(config: ChitchatConfig, *, preset: str, seed: int) -> Study:
     """The stages of the study; costs are seconds on one core, to start the long ones first."""
-    policy = ShippedModel.of(config.policy_width)
+    policy = ModelRef.shipped(config.policy_width)
     effort = base_model(config.policy_width).parameters / 1e6
     prompts = Stage(
         choose_prompts,
         label="prompts",
         cost=5,
         policy=policy,
+        source=None,
         preference_prompts=config.comparisons,
         evaluation_prompts=config.prompts,
         seed=seed,
@@ -149,6 +152,7 @@ def build(config: ChitchatConfig, *, preset: str, seed: int) -> Study:
         policy=policy,
         sampler=config.sampler,
         held_out=config.comparisons // 10,
+        place=PLACE,
         seed=seed,
     )
     pool = Stage(
@@ -159,6 +163,7 @@ def build(config: ChitchatConfig, *, preset: str, seed: int) -> Study:
         policy=policy,
         sampler=config.sampler,
         per_prompt=config.pool,
+        place=PLACE,
         seed=seed,
     )
     tables = {
@@ -168,7 +173,7 @@ def build(config: ChitchatConfig, *, preset: str, seed: int) -> Study:
     }
     models = {}
     for width in config.proxy_widths:
-        base = ShippedModel.of(width)
+        base = ModelRef.shipped(width)
         size = base_model(width).parameters / 1e6
         for pairs in config.pairs:
             for number in config.seeds(width):
@@ -177,10 +182,11 @@ def build(config: ChitchatConfig, *, preset: str, seed: int) -> Study:
                     train_proxy,
                     label=f"proxy {name}",
                     cost=2 + pairs * config.reward_training.epochs / 2_000 * (1 + 8 * size),
-                    preferences=preferences,
+                    preferences=[preferences],
                     base=base,
                     pairs=pairs,
                     config=_training(config, width),
+                    place=PLACE,
                     seed=stream_seed(seed, "proxy", number),
                 )
                 scores = Stage(
@@ -189,6 +195,7 @@ def build(config: ChitchatConfig, *, preset: str, seed: int) -> Study:
                     cost=2 + config.prompts * config.pool / 8_000 * (1 + 10 * size),
                     pool=pool,
                     proxy=proxy,
+                    place=PLACE,
                 )
                 tables[f"pair_scores/{name}.parquet"] = Output(proxy, "pair_scores.parquet")
                 tables[f"scores/{name}.parquet"] = Output(scores, "scores.parquet")
@@ -200,11 +207,12 @@ def build(config: ChitchatConfig, *, preset: str, seed: int) -> Study:
                     label=f"RL {name}",
                     cost=2.5 * config.rl.steps * effort * config.rl.prompts_per_step * config.rl.group / 256,
                     prompts=prompts,
-                    proxy=proxy,
+                    proxies=[proxy],
                     policy=policy,
                     sampler=config.sampler,
                     config=config.rl,
                     replies_per_prompt=config.rl_replies,
+                    place=PLACE,
                     seed=stream_seed(seed, "rl", number),
                 )
                 tables[f"rl/{name}.parquet"] = Output(run, "rl.parquet")

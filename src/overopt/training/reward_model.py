@@ -18,7 +18,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from overopt.errors import ConfigError, DataError, NonFiniteError
 from overopt.hf.encoding import encode_scored, right_padded
 from overopt.hf.hidden import end_states, fits_packing
+from overopt.hf.loading import choose_device
 from overopt.hf.packing import PromptReplies, n_shared
+from overopt.protocols import Prompt
 from overopt.rewards.checkpoint import RewardModel, linear_head
 from overopt.seeding import stream
 
@@ -44,30 +46,41 @@ class RewardTrainingConfig:
             raise ConfigError("reward_training.epochs and .batch must be at least 1")
 
 
-def bradley_terry_loss(reward_chosen_B: torch.Tensor, reward_rejected_B: torch.Tensor) -> torch.Tensor:
-    """Mean of -ln sigmoid(chosen - rejected), nats a pair; rewards are log-odds."""
-    return -F.logsigmoid(reward_chosen_B - reward_rejected_B).mean()
+def bradley_terry_loss(
+    reward_chosen_B: torch.Tensor, reward_rejected_B: torch.Tensor, target_B: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean of -ln sigmoid(chosen - rejected), nats a pair; rewards are log-odds.
+
+    With ``target_B``, probabilities that the chosen side is the better one, the cross-entropy with these.
+    """
+    margin_B = reward_chosen_B - reward_rejected_B
+    if target_B is None:
+        return -F.logsigmoid(margin_B).mean()
+    return -(target_B * F.logsigmoid(margin_B) + (1 - target_B) * F.logsigmoid(-margin_B)).mean()
 
 
 def train_reward_model(
     base: str | Path,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     chosen: Sequence[str],
     rejected: Sequence[str],
     *,
     config: RewardTrainingConfig,
     seed: int,
+    targets: Sequence[float] | None = None,
+    device: str = "cpu",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> RewardModel:
     """A proxy trained on the pairs, from the pretrained model in the folder ``base``.
 
     The head starts at zero, so that no part of the first rewards is noise; the seed sets the order of the pairs.
+    ``targets`` are soft labels: the probability of each pair that its chosen side is the better one.
 
     Raises
     ------
     DataError
-        If there is no pair, a pair's sides are equal (such a pair says nothing), or a text is longer than the
-        model's context.
+        If there is no pair, a pair's sides are equal (such a pair says nothing), a target is no probability, or a text
+        is longer than the model's context.
     NonFiniteError
         Before the step, if a loss or the gradient is not finite.
     """
@@ -75,10 +88,13 @@ def train_reward_model(
         raise DataError("a reward model cannot be trained on 0 pairs")
     if any(a == b for a, b in zip(chosen, rejected, strict=True)):
         raise DataError("a pair has the same text on both sides; drop such pairs first")
+    if targets is not None and not (len(targets) == len(prompts) and all(0 <= target <= 1 for target in targets)):
+        raise DataError(f"{len(prompts)} pairs need as many targets, each within 0 and 1")
     model = AutoModelForSequenceClassification.from_pretrained(
         base, num_labels=1, dtype=torch.float32, attn_implementation="eager"
     )
     torch.nn.init.zeros_(model.score.weight)
+    model.to(choose_device(device))
     tokenizer = AutoTokenizer.from_pretrained(base)
     ids = encode_scored(tokenizer, [*prompts, *prompts], [*chosen, *rejected])
     chosen_ids, rejected_ids = ids[: len(prompts)], ids[len(prompts) :]
@@ -93,7 +109,8 @@ def train_reward_model(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
     batches = _batches(len(prompts), config, seed)
-    losses = _losses(model, chosen_ids, rejected_ids, tokenizer.pad_token_id)
+    targets_B = None if targets is None else torch.tensor(targets, dtype=torch.float32, device=model.device)
+    losses = _losses(model, chosen_ids, rejected_ids, targets_B, tokenizer.pad_token_id)
     model.train()
     for step, rows in enumerate(batches):
         for group in optimizer.param_groups:
@@ -122,7 +139,11 @@ def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
 
 
 def _losses(
-    model: PreTrainedModel, chosen: Sequence[Sequence[int]], rejected: Sequence[Sequence[int]], pad: int
+    model: PreTrainedModel,
+    chosen: Sequence[Sequence[int]],
+    rejected: Sequence[Sequence[int]],
+    targets: torch.Tensor | None,
+    pad: int,
 ) -> Callable[[np.ndarray], Iterator[torch.Tensor]]:
     """Of the numbers (B,) of pairs, terms that add up to their mean loss, for one backward pass each.
 
@@ -131,7 +152,7 @@ def _losses(
     """
     head = linear_head(model)
     if head is None or not fits_packing(model):
-        return partial(_padded_losses, model, chosen, rejected, pad)
+        return partial(_padded_losses, model, chosen, rejected, targets, pad)
     shared = [n_shared(sides) for sides in zip(chosen, rejected, strict=True)]
     endings = [
         (pair, side[n:])
@@ -141,31 +162,38 @@ def _losses(
     starts = [ids[:n] for n, ids in zip(shared, chosen, strict=True)]
     # The two sides of a pair stay together however long they are: their loss is one term.
     texts = PromptReplies(starts, endings, pad=pad, share=2, room=None)
-    return partial(_packed_losses, model, head, texts)
+    return partial(_packed_losses, model, head, texts, targets)
 
 
 def _packed_losses(
-    model: PreTrainedModel, head: torch.nn.Module, texts: PromptReplies, rows: np.ndarray
+    model: PreTrainedModel,
+    head: torch.nn.Module,
+    texts: PromptReplies,
+    targets: torch.Tensor | None,
+    rows: np.ndarray,
 ) -> Iterator[torch.Tensor]:
     for part in texts.parts(PLACES, np.stack([2 * rows, 2 * rows + 1], axis=1).ravel()):
         tokens = part.to(model.device)
         with torch.autocast(model.device.type, torch.bfloat16):
             states_BD = end_states(model, tokens)
-        reward_B2 = head(states_BD.float()).view(-1, 2)
-        yield bradley_terry_loss(*reward_B2.unbind(1)) * (len(reward_B2) / len(rows))
+        chosen_B, rejected_B = head(states_BD.float()).view(-1, 2).unbind(1)
+        target_B = None if targets is None else targets[tokens.index[::2] // 2]
+        yield bradley_terry_loss(chosen_B, rejected_B, target_B) * (len(chosen_B) / len(rows))
 
 
 def _padded_losses(
     model: PreTrainedModel,
     chosen: Sequence[Sequence[int]],
     rejected: Sequence[Sequence[int]],
+    targets: torch.Tensor | None,
     pad: int,
     rows: np.ndarray,
 ) -> Iterator[torch.Tensor]:
     ids_BT, mask_BT = right_padded([chosen[row] for row in rows] + [rejected[row] for row in rows], pad)
     with torch.autocast(model.device.type, torch.bfloat16):
         reward_2B = model(input_ids=ids_BT.to(model.device), attention_mask=mask_BT.to(model.device)).logits[:, 0]
-    yield bradley_terry_loss(*reward_2B.float().chunk(2))
+    chosen_B, rejected_B = reward_2B.float().chunk(2)
+    yield bradley_terry_loss(chosen_B, rejected_B, None if targets is None else targets[rows])
 
 
 def _batches(n_pairs: int, config: RewardTrainingConfig, seed: int) -> list[np.ndarray]:
