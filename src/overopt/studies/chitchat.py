@@ -13,6 +13,7 @@ from overopt.errors import ConfigError
 from overopt.optimize.settings import PolicyGradientConfig
 from overopt.protocols import SamplerConfig
 from overopt.seeding import stream_seed
+from overopt.studies.models import ModelRef
 from overopt.studies.stages import (
     MODEL_FOLDER,
     Place,
@@ -23,7 +24,6 @@ from overopt.studies.stages import (
     score_pool,
     train_proxy,
 )
-from overopt.studies.models import ModelRef
 from overopt.studies.study import Output, Study, resolved, with_settings
 from overopt.training.reward_model import RewardTrainingConfig
 from overopt.workflow import Stage

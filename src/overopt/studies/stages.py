@@ -174,7 +174,7 @@ def train_proxy(
     base: ModelRef,
     pairs: int,
     config: RewardTrainingConfig,
-    labels: LabelPlan = LabelPlan(),  # noqa: B008 - frozen
+    labels: LabelPlan = LabelPlan(),
     place: Place,
     seed: int,
 ) -> None:
