@@ -7,7 +7,7 @@ import polars as pl
 
 from overopt.errors import EstimationError
 from overopt.stats.calibration import Recalibration, expected_calibration_error, recalibrate_proxy
-from overopt.stats.estimate import FloatArray
+from overopt.stats.estimate import Estimate, FloatArray, mean_over_units
 from overopt.stats.ranking import correlation_within_prompt, pair_accuracy
 
 
@@ -53,6 +53,12 @@ def proxy_record(
         "temperature": recalibration.temperature if is_calibrated else None,
         "calibration_error": expected_calibration_error(probability, label) if len(margin) else None,
     }
+
+
+def held_out_loss(pair_scores: pl.DataFrame) -> Estimate:
+    """Mean Bradley-Terry loss of the held-out pairs, nats a pair: -ln sigmoid(score of chosen - score of rejected)."""
+    margin = (pair_scores["score_chosen"] - pair_scores["score_rejected"]).to_numpy()
+    return mean_over_units(np.logaddexp(0.0, -margin), unit="pair")
 
 
 def _margins(pair_scores: pl.DataFrame, preferences: pl.DataFrame) -> tuple[FloatArray, FloatArray]:

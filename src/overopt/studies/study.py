@@ -6,7 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from overopt.errors import ConfigError
@@ -36,6 +36,9 @@ class Study:
     """Path below ``tables/`` → Parquet file."""
     models: Mapping[str, Output]
     """Path below ``models/`` → model folder, ready for ``from_pretrained``."""
+    questions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What the study asks, by the name that ``--only`` takes → the tables that the answer needs; empty for a study
+    whose report is one page."""
 
     def header(self) -> dict[str, Any]:
         """What ``study.json`` holds."""

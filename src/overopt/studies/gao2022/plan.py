@@ -3,7 +3,7 @@
 Names: a proxy is ``BASE-pPAIRS[-KIND]-sSEED``, a run ``PROXY[-POLICY][-klWEIGHT]-rSEED``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from overopt.errors import ConfigError
@@ -54,11 +54,13 @@ class Plan:
         self.seed = seed
         self.tables: dict[str, Output] = {}
         self.models: dict[str, Output] = {}
+        self.questions: dict[str, list[str]] = {}
         self.policy = ModelRef.of(config.policy)
         self.place = Place(gold=config.gold, gold_files=_gold_files(config.gold), device=config.device)
         self._proxies: dict[str, Stage] = {}
         self._bases: dict[str, ModelRef] = {}
         self._runs: dict[str, Stage] = {}
+        self._used: dict[str, None] = {}
         self.prompts = Stage(
             choose_prompts,
             label="prompts",
@@ -71,14 +73,40 @@ class Plan:
         )
         self.preferences = self._pairs_of(None, "gold-labelled pairs", 0, config.comparisons, config.comparisons // 10)
         self.pool = self._pool_of(self.policy, config.pool, "pool")
-        self.tables["prompts.parquet"] = Output(self.prompts, "prompts.parquet")
-        self.tables["preferences.parquet"] = Output(self.preferences, "preferences.parquet")
+        self._put("prompts.parquet", self.prompts, "prompts.parquet")
+        self._put("preferences.parquet", self.preferences, "preferences.parquet")
 
     def build(self) -> None:
-        """All questions, the costliest to share first."""
-        for ask in (self._sizes, self._data, self._policies, self._penalties, self._extrapolation, self._epochs,
-                    self._labels, self._rounds):  # fmt: skip
-            ask()
+        """All questions; several are answered from the same tables."""
+        sizes = self._asking(self._sizes)
+        penalties = self._asking(self._penalties)
+        self.questions = {
+            "sizes": sizes,
+            "data": sizes + self._asking(self._data),
+            "policies": sizes + self._asking(self._policies),
+            "penalties": penalties,
+            "stopping": penalties,
+            "extrapolation": self._asking(self._extrapolation),
+            "methods": sizes,
+            "distance": sizes + penalties,
+            "epochs": self._asking(self._epochs),
+            "labels": self._asking(self._labels),
+            "recalibration": sizes,
+            "entropy": sizes + penalties,
+            "texts": sizes,
+            "goodhart": sizes,
+            "rounds": self._asking(self._rounds),
+        }
+
+    def _asking(self, ask: Callable[[], None]) -> list[str]:
+        """The tables that ``ask`` uses, those of all questions among them."""
+        self._used = dict.fromkeys(["prompts.parquet", "preferences.parquet", "pools/pool.parquet"])
+        ask()
+        return list(self._used)
+
+    def _put(self, table: str, stage: Stage, file: str) -> None:
+        self.tables[table] = Output(stage, file)
+        self._used[table] = None
 
     def _sizes(self) -> None:
         """Best-of-n and PPO against proxies of every size (figures 1, 3, 8, 14, 16)."""
@@ -124,7 +152,7 @@ class Plan:
                     place=self.place,
                     seed=stream_seed(self.seed, "compare", number),
                 )
-                self.tables[f"distances/{held}.parquet"] = Output(compared, "distances.parquet")
+                self._put(f"distances/{held}.parquet", compared, "distances.parquet")
 
     def _extrapolation(self) -> None:
         """A few prompts with a large pool (figure 26)."""
@@ -199,6 +227,7 @@ class Plan:
         parts += [] if labels.kind == "hard" else [labels.kind]
         parts += [] if labels.flip_rate == 0 else [f"flip{round(100 * labels.flip_rate)}"]
         name = "-".join([*parts, *([kind] if kind else []), f"s{number}"])
+        self._used[f"pair_scores/{name}.parquet"] = None
         if name not in self._proxies:
             training = self._training(model, epochs)
             stage = Stage(
@@ -214,7 +243,7 @@ class Plan:
                 seed=stream_seed(self.seed, "proxy", number),
             )
             self._proxies[name], self._bases[name] = stage, model
-            self.tables[f"pair_scores/{name}.parquet"] = Output(stage, "pair_scores.parquet")
+            self._put(f"pair_scores/{name}.parquet", stage, "pair_scores.parquet")
             self.models[f"proxies/{name}"] = Output(stage, MODEL_FOLDER)
         if is_scored:
             self._scores_of(self.pool, name, "scores")
@@ -240,6 +269,7 @@ class Plan:
         config = rl or self.config.rl
         if penalty:
             config = replace(config, kl_coef=penalty, kl_estimator="exact", kl_in="both")
+        self._used |= dict.fromkeys([f"rl/{name}.parquet", f"logs/{name}.parquet"])
         if name not in self._runs or snapshots:
             effort = self._effort(policy) + 0.2
             stage = Stage(
@@ -258,8 +288,8 @@ class Plan:
                 seed=stream_seed(self.seed, "rl", number),
             )
             self._runs[name] = stage
-            self.tables[f"rl/{name}.parquet"] = Output(stage, "rl.parquet")
-            self.tables[f"logs/{name}.parquet"] = Output(stage, "training_log.parquet")
+            self._put(f"rl/{name}.parquet", stage, "rl.parquet")
+            self._put(f"logs/{name}.parquet", stage, "training_log.parquet")
             self.models[f"policies/{name}"] = Output(stage, MODEL_FOLDER)
         return name
 
@@ -292,7 +322,7 @@ class Plan:
             place=self.place,
             seed=stream_seed(self.seed, table),
         )
-        self.tables[f"pools/{table}.parquet"] = Output(stage, "pool.parquet")
+        self._put(f"pools/{table}.parquet", stage, "pool.parquet")
         return stage
 
     def _scores_of(self, pool: Stage, proxy: str, table: str) -> None:
@@ -307,7 +337,7 @@ class Plan:
             proxy=self._proxies[proxy],
             place=self.place,
         )
-        self.tables[f"{table}/{proxy}.parquet"] = Output(stage, "scores.parquet")
+        self._put(f"{table}/{proxy}.parquet", stage, "scores.parquet")
 
     def _training(self, model: ModelRef, epochs: int | None) -> RewardTrainingConfig:
         training = self.config.reward_training
