@@ -43,7 +43,15 @@ def gao2022(preset: str = "default", *, seed: int = 0, assignments: Sequence[str
     config = with_settings(PRESETS[preset], assignments)
     plan = Plan(config, seed)
     plan.build()
-    return Study(name=NAME, preset=preset, seed=seed, settings=resolved(config), tables=plan.tables, models=plan.models)
+    return Study(
+        name=NAME,
+        preset=preset,
+        seed=seed,
+        settings=resolved(config),
+        tables=plan.tables,
+        models=plan.models,
+        questions=plan.questions,
+    )
 
 
 class Plan:
