@@ -42,13 +42,16 @@ class Study:
 
     def header(self) -> dict[str, Any]:
         """What ``study.json`` holds."""
-        return {
+        header = {
             "schema": SCHEMA,
             "study": self.name,
             "preset": self.preset,
             "seed": self.seed,
             "settings": dict(self.settings),
         }
+        if not self.questions:
+            return header
+        return {**header, "questions": dict(self.questions), "runs": dict(self.runs)}
 
     def stages(self) -> list[Stage]:
         """The stages that are asked for, each once."""

@@ -107,6 +107,7 @@ class StudyTables:
         self.root = folder / "tables"
         self.settings: dict[str, Any] = header["settings"]
         self.seed: int = header["seed"]
+        self._runs: dict[str, dict[str, str]] = header.get("runs", {})
         self._cache: dict[tuple[object, ...], Any] = {}
 
     def has(self, table: str) -> bool:
@@ -204,29 +205,44 @@ class StudyTables:
 
         return self._once(("bon", tuple(names), table, pool, None if ns is None else tuple(ns)), record)
 
-    def run(self, name: str, *, pool: str = POOL, scores: str = SCORES, proxy: str | None = None) -> RunTable:
-        """A run of RL; ``pool`` and ``scores`` are of its base policy, ``proxy`` its proxy if its name tells none."""
-        return self._once(("run", name), lambda: self._read_run(name, pool, scores, proxy))
+    def runs(self) -> list[str]:
+        """Names of the runs that are there, in the order of the plan."""
+        return [name for name in self._runs if self.has(f"rl/{name}")]
 
-    def run_record(self, name: str, **where: Any) -> dict[str, Any]:
-        """Curve, fit, drop and verdict of a run (see ``measure.rl``); arguments as for :meth:`run`."""
+    def run(self, name: str) -> RunTable:
+        """A run of RL."""
+        return self._once(("run", name), lambda: self._read_run(name))
+
+    def run_record(self, name: str) -> dict[str, Any]:
+        """Curve, fit, drop and verdict of a run (see ``measure.rl``)."""
 
         def record() -> dict[str, Any]:
-            run = self.run(name, **where)
-            pool, table = where.get("pool", POOL), where.get("scores", SCORES)
-            proxy = where.get("proxy") or proxy_of(name)
+            run, where = self.run(name), self.origin(name)
             return rl_record(
                 run.replies,
-                prompt_ids=self.raw_pool(pool).prompt_ids,
-                proxy_map=self.proxy_map(proxy),
+                prompt_ids=self.raw_pool(where["pool"]).prompt_ids,
+                proxy_map=self.proxy_map(where["proxy"]),
                 gold_map=self.gold_map,
-                base_proxy=self.scores(proxy, table, pool).mean(axis=1),
-                base_gold=self.gold(pool).mean(axis=1),
+                base_proxy=self.scores(where["proxy"], where["scores"], where["pool"]).mean(axis=1),
+                base_gold=self.gold(where["pool"]).mean(axis=1),
                 group=name,
                 seed=self.seed,
             )
 
         return self._once(("run_record", name), record)
+
+    def origin(self, run: str) -> dict[str, str]:
+        """Names: the ``proxy`` of a run, the ``pool`` of the policy it started from, and that pool's ``scores``.
+
+        Raises
+        ------
+        DataError
+            If the study has no such run.
+        """
+        if run not in self._runs:
+            raise DataError(f"the study has no run {run}; it has {', '.join(self._runs) or 'none'}")
+        found: dict[str, str] = self._runs[run]
+        return found
 
     def _once(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
         if key not in self._cache:
@@ -260,25 +276,25 @@ class StudyTables:
             raise DataError(f"{path} does not score the samples of pools/{pool}.parquet")
         return found.columns["proxy"]
 
-    def _read_run(self, name: str, pool: str, scores: str, proxy: str | None) -> RunTable:
+    def _read_run(self, name: str) -> RunTable:
+        where = self.origin(name)
         path = self.root / f"rl/{name}.parquet"
         table = read_table(path, "rl_steps")
         steps = sorted(table["step"].unique().to_list())
-        ids = self.raw_pool(pool).prompt_ids
+        ids = self.raw_pool(where["pool"]).prompt_ids
         by_step = [table.filter(pl.col("step") == step) for step in steps]
 
         def matrix(column: str) -> FloatArray:
             return np.stack([mean_by_prompt(frame, column, ids) for frame in by_step], axis=1)
 
-        own = proxy or proxy_of(name)
-        base_proxy = self.scores(own, scores, pool).mean(axis=1)
-        base_gold = self.gold(pool).mean(axis=1)
+        base_proxy = self.scores(where["proxy"], where["scores"], where["pool"]).mean(axis=1)
+        base_gold = self.gold(where["pool"]).mean(axis=1)
         return RunTable(
             name=name,
             settings=settings_of(path, "rl_steps"),
             steps=tuple(steps),
             kl_PK=matrix("kl"),
-            proxy_PK=self.proxy_map(own).apply(matrix("proxy")) - base_proxy[:, None],
+            proxy_PK=self.proxy_map(where["proxy"]).apply(matrix("proxy")) - base_proxy[:, None],
             gold_PK=self.gold_map.apply(matrix("gold")) - base_gold[:, None],
             entropy_PK=matrix("entropy"),
             length_PK=matrix("length"),
@@ -286,24 +302,6 @@ class StudyTables:
             replies=table,
             log=read_table(self.root / f"logs/{name}.parquet", "rl_log"),
         )
-
-
-def proxy_of(run: str) -> str:
-    """The proxy in a run's name, ``BASE-pPAIRS[-KIND]-sSEED`` and what follows.
-
-    >>> proxy_of("w16-p8000-s0-kl0.15-r3"), proxy_of("w16-p8000-s1-w128-r0")
-    ('w16-p8000-s0', 'w16-p8000-s1')
-
-    Raises
-    ------
-    DataError
-        If the name holds none; then it is to be given.
-    """
-    parts = run.split("-")
-    seed = next((k for k, part in enumerate(parts) if k > 0 and part[:1] == "s" and part[1:].isdigit()), None)
-    if seed is None or not any(part[:1] == "p" and part[1:].isdigit() for part in parts[:seed]):
-        raise DataError(f"the run {run} does not name its proxy")
-    return "-".join(parts[: seed + 1])
 
 
 def has_parts(replies: pl.DataFrame) -> bool:

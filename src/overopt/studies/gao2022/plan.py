@@ -51,6 +51,7 @@ def gao2022(preset: str = "default", *, seed: int = 0, assignments: Sequence[str
         tables=plan.tables,
         models=plan.models,
         questions=plan.questions,
+        runs=plan.runs,
     )
 
 
@@ -63,6 +64,7 @@ class Plan:
         self.tables: dict[str, Output] = {}
         self.models: dict[str, Output] = {}
         self.questions: dict[str, list[str]] = {}
+        self.runs: dict[str, dict[str, str]] = {}
         self.policy = ModelRef.of(config.policy)
         self.place = Place(gold=config.gold, gold_files=_gold_files(config.gold), device=config.device)
         self._proxies: dict[str, Stage] = {}
@@ -277,6 +279,8 @@ class Plan:
         config = rl or self.config.rl
         if penalty:
             config = replace(config, kl_coef=penalty, kl_estimator="exact", kl_in="both")
+        place = "" if policy == self.policy else f"-{policy.short_name}"
+        self.runs[name] = {"proxy": proxy, "pool": f"pool{place}", "scores": f"scores{place}"}
         self._used |= dict.fromkeys([f"rl/{name}.parquet", f"logs/{name}.parquet"])
         if name not in self._runs or snapshots:
             effort = self._effort(policy) + 0.2
