@@ -39,6 +39,8 @@ class Study:
     questions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What the study asks, by the name that ``--only`` takes → the tables that the answer needs; empty for a study
     whose report is one page."""
+    runs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Run of RL → its ``proxy``, and the ``pool`` and table of ``scores`` of the policy it started from."""
 
     def header(self) -> dict[str, Any]:
         """What ``study.json`` holds."""
