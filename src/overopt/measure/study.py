@@ -121,7 +121,7 @@ def measure_study(folder: Path) -> dict[str, Any]:
             "train_pairs": int((~preferences["held_out"]).sum()),
             "held_out_pairs": int(preferences["held_out"].sum()),
         },
-        "base": _base_record(pool, gold_map, sampling),
+        "base": base_record(pool, gold_map, sampling),
         "proxies": [proxies[name] for name in order],
         "bon": bon,
         "rl": rl,
@@ -152,7 +152,9 @@ def read_header(folder: Path) -> dict[str, Any]:
     return header
 
 
-def _base_record(pool: Pool, gold_map: Recalibration, sampling: dict[str, Any]) -> dict[str, Any]:
+def base_record(pool: Pool, gold_map: Recalibration, sampling: dict[str, Any]) -> dict[str, Any]:
+    """What the base policy says, from its pool and the settings of that table; parts of gold where they are known."""
+
     def by_prompt(values_PN: FloatArray) -> Estimate:
         return mean_over_units(values_PN.mean(axis=1), unit="prompt")
 
@@ -166,7 +168,9 @@ def _base_record(pool: Pool, gold_map: Recalibration, sampling: dict[str, Any]) 
         "length": by_prompt(pool.columns["length"]),
         "entropy": by_prompt(pool.columns["entropy"]),
         "truncation": by_prompt(1 - pool.columns["finished"]),
-        "parts": {part: float(pool.columns[column].mean()) for part, column in GOLD_PARTS.items()},
+        "parts": {
+            part: float(pool.columns[column].mean()) for part, column in GOLD_PARTS.items() if column in pool.columns
+        },
     }
 
 
