@@ -1,6 +1,6 @@
 """``results.json`` of a study with questions: every answer, and every curve, fit and proxy behind the answers.
 
-Needs no torch. A question is answered by the function ``answer`` of the module that has its name in the study's package.
+Needs no torch. The function ``answer`` of the module that has a question's name answers it.
 """
 
 import re
