@@ -66,6 +66,10 @@ class RunTable:
     steps: tuple[int, ...]
     kl_PK: FloatArray
     """Exact KL of whole replies to the base policy, nats."""
+    proxy_map: Recalibration
+    """From raw scores to gold's units; of an ensemble only the shift, its unit is that of its members on the base."""
+    base_proxy_P: FloatArray
+    """The base policy's mean on each prompt; of an ensemble as measured before the first step."""
     proxy_PK: FloatArray
     """Gain over the base policy on the same prompt, recalibrated."""
     gold_PK: FloatArray
@@ -221,9 +225,9 @@ class StudyTables:
             return rl_record(
                 run.replies,
                 prompt_ids=self.raw_pool(where["pool"]).prompt_ids,
-                proxy_map=self.proxy_map(where["proxy"]),
+                proxy_map=run.proxy_map,
                 gold_map=self.gold_map,
-                base_proxy=self.scores(where["proxy"], where["scores"], where["pool"]).mean(axis=1),
+                base_proxy=run.base_proxy_P,
                 base_gold=self.gold(where["pool"]).mean(axis=1),
                 group=name,
                 seed=self.seed,
@@ -287,14 +291,24 @@ class StudyTables:
         def matrix(column: str) -> FloatArray:
             return np.stack([mean_by_prompt(frame, column, ids) for frame in by_step], axis=1)
 
-        base_proxy = self.scores(where["proxy"], where["scores"], where["pool"]).mean(axis=1)
+        settings = settings_of(path, "rl_steps")
+        raw_PK = matrix("proxy")
+        if settings["combine"] == "single":
+            proxy_map = self.proxy_map(where["proxy"])
+            base_proxy = self.scores(where["proxy"], where["scores"], where["pool"]).mean(axis=1)
+        else:
+            # An ensemble's score has a unit of its own: standard deviations of its members on the base policy.
+            proxy_map = Recalibration(shift=float(raw_PK[:, 0].mean()))
+            base_proxy = proxy_map.apply(raw_PK[:, 0])
         base_gold = self.gold(where["pool"]).mean(axis=1)
         return RunTable(
             name=name,
-            settings=settings_of(path, "rl_steps"),
+            settings=settings,
             steps=tuple(steps),
             kl_PK=matrix("kl"),
-            proxy_PK=self.proxy_map(where["proxy"]).apply(matrix("proxy")) - base_proxy[:, None],
+            proxy_map=proxy_map,
+            base_proxy_P=base_proxy,
+            proxy_PK=proxy_map.apply(raw_PK) - base_proxy[:, None],
             gold_PK=self.gold_map.apply(matrix("gold")) - base_gold[:, None],
             entropy_PK=matrix("entropy"),
             length_PK=matrix("length"),

@@ -1,0 +1,333 @@
+"""Every method beside one proxy, on the same prompts: the answer to both questions of the study.
+
+Axes: R runs of a method, P prompts, K points, M members of an ensemble.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from overopt.measure.bon import powers_of_two
+from overopt.measure.intervals import LEVEL
+from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Outcome, Published, TableData
+from overopt.rewards.ensemble import Calibration, combine
+from overopt.seeding import stream
+from overopt.stats.bon import best_of_n_curve, kl_bound
+from overopt.stats.estimate import FloatArray
+from overopt.stats.overoptimization import (
+    OverOptimization,
+    difference,
+    mean_over_runs,
+    over_optimization,
+    prompt_draws,
+)
+from overopt.stats.stopping import ForecastStop, Prefix, Run
+from overopt.studies.claims import UNKNOWN, Interval, crossed
+from overopt.studies.mitigations.config import METHODS, STOPPED, STOPPED_TITLE, Method
+from overopt.studies.study_tables import RunTable, StudyTables
+
+DRAWS = 1_000
+_COSTE = "Coste et al. 2023 (2310.02743), final-policy win rates over one proxy"
+_PUBLISHED: dict[str, tuple[str, tuple[Outcome, ...], str]] = {
+    "mean": ("ensembles' mean wins over one proxy: 58 % (PPO, clean labels), 60 % (25 % noise)", ("above",), _COSTE),
+    "wco": ("the worst case wins over one proxy: 59 % (PPO, clean), 62 % (25 % noise)", ("above",), _COSTE),
+    "uwo": ("uncertainty weighting wins over one proxy: 60 % (PPO, clean), 63 % (25 % noise)", ("above",), _COSTE),
+    "warm": ("averaged weights are better than one proxy", ("above",), "Rame et al. 2024 (2401.12187)"),
+    "par": ("PAR keeps its win rate where the plain reward falls to chance", ("above",), "Fu et al. 2025 (2502.18770)"),
+    "clip": ("clipping does not prevent the fall", ("open", "below", "equal"), "Fu et al. 2025 (2502.18770)"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """One method's runs."""
+
+    id: str
+    title: str
+    runs: list[RunTable]
+    found: OverOptimization
+    proxies: int
+    """Proxies trained for one run."""
+    passes: int
+    """Proxies that read each reply."""
+
+
+def answer_about(tables: StudyTables, question: str, rate: float) -> Answer:
+    """The comparison with labels of which a share ``rate`` is turned round."""
+    settings = tables.settings
+    n_prompts = len(tables.prompt_ids)
+    counts = prompt_draws(n_prompts, DRAWS, stream(tables.seed, "mitigations", question))
+    arms = [_arm(tables, method, question, counts) for method in METHODS]
+    single = arms[0]
+    labels = "gold's own labels" if rate == 0 else f"{100 * rate:g} % of the labels turned round"
+    counted = f"{n_prompts} prompts, mean over {len(single.runs)} run{'s' * (len(single.runs) > 1)}"
+    claims = [_matched_claim(arm, single, question, counted, settings["matched_kl"]) for arm in arms[1:]]
+    claims += _stop_claims(tables, single, question)
+    bon_rows, bon_claims = _best_of_n(tables, question, rate)
+    return Answer(
+        id=question,
+        title=f"Mitigations, {'clean' if rate == 0 else 'noisy'} labels",
+        question=f"Which methods lose less gold to over-optimization than one proxy, with {labels}?",
+        how=(
+            f"{settings['members']} proxies of the size {settings['proxy']} learned from the same {settings['pairs']:,} "
+            f"pairs, with {labels}. PPO with the same settings pushed against one of them, against ensembles of all, "
+            "against the proxy of their mean weights, and against one of them with its reward shaped: PAR, clipping at "
+            f"±{settings['clip']:g} standard deviations, {settings['length_penalty']:g} off for each token beyond "
+            f"{settings['length_target']}. Gold is compared on the same prompts where each run first reaches "
+            f"{settings['matched_kl']:g} nats; the area lost is that between the curve and its peak, over d up to "
+            f"{settings['end_kl']:g} nats."
+        ),
+        claims=[*claims, *bon_claims],
+        figures=[_curves(arms, question), _bon_figure(bon_rows, question)],
+        tables=[_table(arms, question, n_prompts)],
+        caveats=[
+            "Runs of ensembles differ in their random streams only; runs with one proxy also in the proxy.",
+            "A run that never went as far as the common distance has no number there: by itself that is neither good "
+            "nor bad.",
+            "The peak and the area lost are those of measured curves: noise makes both larger, by about as much for "
+            "every method.",
+        ],
+    )
+
+
+def _arm(tables: StudyTables, method: Method, question: str, counts: FloatArray) -> _Arm:
+    prefix = f"{method.id}-{question}-r"
+    runs = [tables.run(name) for name in tables.runs() if name.startswith(prefix)]
+    found = [
+        over_optimization(
+            run.kl_PK,
+            run.gold_PK,
+            matched_kl=tables.settings["matched_kl"],
+            end_kl=tables.settings["end_kl"],
+            counts=counts,
+        )
+        for run in runs
+    ]
+    members = tables.settings["members"]
+    trained = members if method.combine != "single" or method.is_averaged else 1
+    passes = members if method.combine != "single" else 1
+    return _Arm(method.id, method.title, runs, mean_over_runs(found), trained, passes)
+
+
+def _matched_claim(arm: _Arm, single: _Arm, question: str, counted: str, matched_kl: float) -> Claim:
+    n_prompts = len(single.runs[0].gold_PK)
+    value, (low, high) = difference(arm.found, single.found, "matched_gold", n_prompts)
+    known = np.isfinite(value)
+    ends: Interval = (float(low), float(high)) if known and np.isfinite([low, high]).all() else UNKNOWN
+    published = None
+    if arm.id in _PUBLISHED:
+        finding, outcomes, source = _PUBLISHED[arm.id]
+        published = Published(finding=finding, source=source, outcomes=outcomes)
+    return Claim(
+        id=f"{question}-{arm.id}-matched",
+        what=f"gold with {arm.title} less gold with one proxy, PPO at {matched_kl:g} nats",
+        value=float(value) if known else None,
+        ci=ends,
+        counted=counted,
+        sentences={
+            "above": f"At {matched_kl:g} nats of PPO, {arm.title} has {{size}} sd more gold {{ci}} than one proxy.",
+            "below": f"At {matched_kl:g} nats of PPO, {arm.title} has {{size}} sd less gold {{ci}} than one proxy.",
+            "open": f"At {matched_kl:g} nats of PPO, {arm.title} is not told apart from one proxy: {{value}} sd {{ci}}.",
+        },
+        published=published,
+        note="" if known else f"a run never went {matched_kl:g} nats far",
+    )
+
+
+def _stop_claims(tables: StudyTables, single: _Arm, question: str) -> list[Claim]:
+    """The forecast decides on one half of the prompts, and gold is taken on the other, both ways."""
+    kept, best, last, bought = [], [], [], 0
+    for run in single.runs:
+        halves = [np.arange(k, len(run.gold_PK), 2) for k in (0, 1)]
+        gains = np.empty((3, len(run.gold_PK)))
+        for seen, judged in (halves, halves[::-1]):
+            place, n_bought = _forecast_stop(run, seen, tables.settings["stop_probability"])
+            top = int(np.argmax(run.gold_PK[seen].mean(axis=0)))
+            gains[:, judged] = run.gold_PK[judged][:, [place, top, -1]].T
+            bought += n_bought
+        for values, of in zip((kept, best, last), gains, strict=True):
+            values.append(of)
+    rng = stream(tables.seed, "mitigations", question, "stop")
+    gain, gain_ci = crossed(np.array(kept) - np.array(last), rng)
+    regret, regret_ci = crossed(np.array(best) - np.array(kept), rng)
+    n_runs, n_prompts = len(kept), len(kept[0])
+    counted = f"{n_prompts} prompts, {n_runs} run{'s' * (n_runs > 1)}; decided on the other half of the prompts"
+    note = f"gold was bought at {bought / (2 * n_runs):.1f} of the measured steps on average"
+    return [
+        Claim(
+            id=f"{question}-{STOPPED}-gain",
+            what=f"gold where the forecast stops less gold at the end of the run ({STOPPED_TITLE})",
+            value=gain,
+            ci=gain_ci,
+            counted=counted,
+            sentences={
+                "above": "Stopping by forecast keeps {size} sd of gold {ci} that the run would have lost.",
+                "below": "Stopping by forecast gives away {size} sd of gold {ci} that the run would have gained.",
+                "open": "Whether stopping by forecast gains over going on is open: {value} sd {ci}.",
+            },
+            note=note,
+        ),
+        Claim(
+            id=f"{question}-{STOPPED}-regret",
+            what="gold at the step that looks best once the run is over less gold where the forecast stopped",
+            value=regret,
+            ci=regret_ci,
+            counted=counted,
+            margin=0.1,
+            sentences={
+                "above": "Hindsight would have kept {size} sd more gold {ci} than the forecast did.",
+                "below": "The forecast kept {size} sd more gold {ci} than the step that looks best in hindsight.",
+                "equal": "The forecast stopped within 0.1 sd of the best step in hindsight: {value} sd {ci}.",
+                "open": "What hindsight would have gained over the forecast is open: {value} sd {ci}.",
+            },
+            note=note,
+        ),
+    ]
+
+
+def _forecast_stop(run: RunTable, prompts: np.ndarray, probability: float) -> tuple[int, int]:
+    """The measured step that the forecast keeps, seeing these prompts only, and how many golds it bought."""
+    gold_UK = run.gold_PK[prompts] - run.gold_PK[prompts, :1]
+    d_K = np.sqrt(np.clip(run.kl_PK[prompts].mean(axis=0), 0.0, None))
+    gold_K = gold_UK.mean(axis=0)
+    error_K = gold_UK.std(axis=0, ddof=1) / np.sqrt(len(prompts))
+    seen_run = Run(d=d_K, gold=gold_K, gold_se=error_K, true_gold=gold_K, gold_by_unit=gold_UK)
+    rule, bought = ForecastStop(probability=probability), set[int]()
+    for length in range(1, len(d_K) + 1):
+        seen = Prefix(seen_run, length, bought)
+        if rule(seen):
+            break
+    return rule.keeps(seen), len(bought)
+
+
+def _best_of_n(tables: StudyTables, question: str, rate: float) -> tuple[list[dict[str, object]], list[Claim]]:
+    """Curves of best-of-n by single members, ensembles and averaged weights, and their gold at the largest n."""
+    members = [
+        proxy.name
+        for proxy in tables.proxies()
+        if proxy.settings["labels"]["flip_rate"] == rate and "averaged" not in proxy.settings
+    ]
+    raw_MPN = np.stack([tables.raw_scores(name) for name in members])
+    shape = raw_MPN.shape[1:]
+    flat_MB = Calibration.from_scores(raw_MPN.reshape(len(members), -1)).apply(raw_MPN.reshape(len(members), -1))
+    scores: dict[str, list[FloatArray]] = {
+        "single": [*raw_MPN],
+        "mean": [combine(flat_MB, "mean").reshape(shape)],
+        "wco": [combine(flat_MB, "min").reshape(shape)],
+        "uwo": [combine(flat_MB, "uwo", tables.settings["uwo_best_of_n"]).reshape(shape)],
+        "warm": [tables.raw_scores(f"warm-{question}")],
+    }
+    gold, titles = tables.gold(), {method.id: method.title for method in METHODS}
+    ns = powers_of_two(gold.shape[1])
+    curves = {}
+    rows: list[dict[str, object]] = []
+    for name, matrices in scores.items():
+        curve_PK = np.mean([best_of_n_curve(matrix, gold, ns) for matrix in matrices], axis=0)
+        curves[name] = curve_PK - curve_PK[:, :1]
+        for k, n in enumerate(ns):
+            value, (low, high) = crossed(
+                curves[name][None, :, k], stream(tables.seed, "mitigations", question, "bon", name, n)
+            )
+            d = float(np.sqrt(kl_bound(n)))
+            rows.append({"method": titles[name], "n": n, "d": d, "gold": value, "low": low, "high": high})
+    claims = []
+    for name in list(scores)[1:]:
+        gain = curves[name][:, -1] - curves["single"][:, -1]
+        value, ci = crossed(gain[None], stream(tables.seed, "mitigations", question, "bon-gain", name))
+        finding, outcomes, source = _PUBLISHED[name]
+        shown = {"mean": "55 / 58 %", "wco": "57 / 58 %", "uwo": "57 / 58 %"}.get(name)
+        published = (
+            Published(
+                finding=f"wins over one proxy in best-of-n: {shown} (clean / noisy)", source=source, outcomes=outcomes
+            )
+            if shown
+            else Published(finding=finding, source=source, outcomes=outcomes)
+        )
+        claims.append(
+            Claim(
+                id=f"{question}-{name}-bon",
+                what=f"gold of best-of-{ns[-1]:,} with {titles[name]} less the mean over single proxies",
+                value=value,
+                ci=ci,
+                counted=f"{len(gold)} prompts; {len(members)} members",
+                sentences={
+                    "above": f"Best of {ns[-1]:,} by {titles[name]} has {{size}} sd more gold {{ci}} than by one proxy.",
+                    "below": f"Best of {ns[-1]:,} by {titles[name]} has {{size}} sd less gold {{ci}} than by one proxy.",
+                    "open": f"Best of {ns[-1]:,} by {titles[name]} is not told apart from one proxy: {{value}} sd {{ci}}.",
+                },
+                published=published,
+            )
+        )
+    return rows, claims
+
+
+def _curves(arms: list[_Arm], question: str) -> FigureData:
+    rows = [
+        {
+            "method": arm.title,
+            "run": f"run {number}",
+            "step": step,
+            "d": float(run.d_K[k]),
+            "gold": float(run.gold_PK[:, k].mean()),
+            "proxy": float(run.proxy_PK[:, k].mean()),
+        }
+        for arm in arms
+        for number, run in enumerate(arm.runs)
+        for k, step in enumerate(run.steps)
+    ]
+    return FigureData(
+        name=f"{question}-rl",
+        title="Gold against distance in PPO, method by method",
+        caption="Each line is a run; points are measurements in the order of training.",
+        rows=rows,
+        x=Axis(field="d", title="√KL to the base policy (√nats)", from_zero=True),
+        y=Axis(field="gold", title="gold (sd on the base policy)"),
+        colour=Channel(field="method", title="method"),
+        dash=Channel(field="run", title="run"),
+        order="step",
+        reference=0.0,
+    )
+
+
+def _bon_figure(rows: list[dict[str, object]], question: str) -> FigureData:
+    return FigureData(
+        name=f"{question}-bon",
+        title="Gold against distance in best-of-n",
+        caption=f"Bands: {100 * LEVEL:g} % intervals over prompts. One proxy: the mean over members.",
+        rows=rows,
+        x=Axis(field="d", title="√(ln n − (n − 1)/n) (√nats)", from_zero=True),
+        y=Axis(field="gold", title="gold (sd on the base policy)"),
+        marks=("line", "band"),
+        low="low",
+        high="high",
+        colour=Channel(field="method", title="method"),
+        reference=0.0,
+    )
+
+
+def _table(arms: list[_Arm], question: str, n_prompts: int) -> TableData:
+    rows = []
+    for arm in arms:
+        row: dict[str, object] = {"method": arm.title, "proxies": arm.proxies, "passes": arm.passes}
+        for measure in ("peak_gold", "peak_kl", "matched_gold", "area_lost", "last_gold"):
+            value, ends = arm.found.value(measure), arm.found.interval(measure, n_prompts)
+            row[measure] = value if np.isfinite(value) else None
+            row[f"{measure}_ci"] = [end if np.isfinite(end) else None for end in ends]
+        rows.append(row)
+    return TableData(
+        name=f"{question}-methods",
+        title="PPO, mean over runs",
+        columns={
+            "method": "Method",
+            "peak_gold": "Gold at its peak",
+            "peak_kl": "KL at the peak (nats)",
+            "matched_gold": "Gold at the common KL",
+            "area_lost": "Area lost",
+            "last_gold": "Gold at the end",
+            "proxies": "Proxies trained",
+            "passes": "Passes a reply",
+        },
+        rows=rows,
+        digits=2,
+        note=f"Brackets: {100 * LEVEL:g} % intervals over {n_prompts} prompts.",
+    )
