@@ -292,7 +292,8 @@ def run_rl(
     combine, coefficient
         How several proxies become one score, on the scale of their replies to the held-out pairs.
     shaping
-        After the reward was divided by the proxy's spread over replies of the base policy.
+        After the reward was divided by the proxy's spread over replies of the base policy; a shaper that compares with
+        the reference's replies takes the raw log-odds instead.
     start
         An RL run whose last policy this one starts from; KL is measured to ``policy`` all the same.
     snapshots
@@ -304,7 +305,8 @@ def run_rl(
     evaluation = table.filter(pl.col("split") == "evaluation")
     scorer, spread = _combined(proxies, combine, coefficient, place)
     # Rewards in units of the proxy's spread over replies of the base policy, fixed once and for all.
-    shapers = [Standardise(mean=0.0, sd=spread), *shaping]
+    is_relative = any(shaper.needs_reference for shaper in shaping)
+    shapers = [*shaping] if is_relative else [Standardise(mean=0.0, sd=spread), *shaping]
     measurement = Measurement(
         reference,
         _prompts(evaluation),

@@ -69,8 +69,8 @@ def answer_about(tables: StudyTables, question: str, rate: float) -> Answer:
         title=f"Mitigations, {'clean' if rate == 0 else 'noisy'} labels",
         question=f"Which methods lose less gold to over-optimization than one proxy, with {labels}?",
         how=(
-            f"{settings['members']} proxies of the size {settings['proxy']} learned from the same {settings['pairs']:,} "
-            f"pairs, with {labels}. PPO with the same settings pushed against one of them, against ensembles of all, "
+            f"{settings['members']} proxies of the size {settings['proxy']} learned from the same "
+            f"{settings['pairs']:,} pairs, with {labels}. PPO with the same settings pushed against one of them, against ensembles of all, "
             "against the proxy of their mean weights, and against one of them with its reward shaped: PAR, clipping at "
             f"±{settings['clip']:g} standard deviations, {settings['length_penalty']:g} off for each token beyond "
             f"{settings['length_target']}. Gold is compared on the same prompts where each run first reaches "
@@ -114,6 +114,7 @@ def _matched_claim(arm: _Arm, single: _Arm, question: str, counted: str, matched
     value, (low, high) = difference(arm.found, single.found, "matched_gold", n_prompts)
     known = np.isfinite(value)
     ends: Interval = (float(low), float(high)) if known and np.isfinite([low, high]).all() else UNKNOWN
+    where = f"At {matched_kl:g} nats of PPO, {arm.title}"
     published = None
     if arm.id in _PUBLISHED:
         finding, outcomes, source = _PUBLISHED[arm.id]
@@ -125,9 +126,9 @@ def _matched_claim(arm: _Arm, single: _Arm, question: str, counted: str, matched
         ci=ends,
         counted=counted,
         sentences={
-            "above": f"At {matched_kl:g} nats of PPO, {arm.title} has {{size}} sd more gold {{ci}} than one proxy.",
-            "below": f"At {matched_kl:g} nats of PPO, {arm.title} has {{size}} sd less gold {{ci}} than one proxy.",
-            "open": f"At {matched_kl:g} nats of PPO, {arm.title} is not told apart from one proxy: {{value}} sd {{ci}}.",
+            "above": f"{where} has {{size}} sd more gold {{ci}} than one proxy.",
+            "below": f"{where} has {{size}} sd less gold {{ci}} than one proxy.",
+            "open": f"{where} is not told apart from one proxy: {{value}} sd {{ci}}.",
         },
         published=published,
         note="" if known else f"a run never went {matched_kl:g} nats far",
@@ -136,7 +137,10 @@ def _matched_claim(arm: _Arm, single: _Arm, question: str, counted: str, matched
 
 def _stop_claims(tables: StudyTables, single: _Arm, question: str) -> list[Claim]:
     """The forecast decides on one half of the prompts, and gold is taken on the other, both ways."""
-    kept, best, last, bought = [], [], [], 0
+    kept: list[FloatArray] = []
+    best: list[FloatArray] = []
+    last: list[FloatArray] = []
+    bought = 0
     for run in single.runs:
         halves = [np.arange(k, len(run.gold_PK), 2) for k in (0, 1)]
         gains = np.empty((3, len(run.gold_PK)))
@@ -235,6 +239,7 @@ def _best_of_n(tables: StudyTables, question: str, rate: float) -> tuple[list[di
         gain = curves[name][:, -1] - curves["single"][:, -1]
         value, ci = crossed(gain[None], stream(tables.seed, "mitigations", question, "bon-gain", name))
         finding, outcomes, source = _PUBLISHED[name]
+        what = f"Best of {ns[-1]:,} by {titles[name]}"
         shown = {"mean": "55 / 58 %", "wco": "57 / 58 %", "uwo": "57 / 58 %"}.get(name)
         published = (
             Published(
@@ -251,9 +256,9 @@ def _best_of_n(tables: StudyTables, question: str, rate: float) -> tuple[list[di
                 ci=ci,
                 counted=f"{len(gold)} prompts; {len(members)} members",
                 sentences={
-                    "above": f"Best of {ns[-1]:,} by {titles[name]} has {{size}} sd more gold {{ci}} than by one proxy.",
-                    "below": f"Best of {ns[-1]:,} by {titles[name]} has {{size}} sd less gold {{ci}} than by one proxy.",
-                    "open": f"Best of {ns[-1]:,} by {titles[name]} is not told apart from one proxy: {{value}} sd {{ci}}.",
+                    "above": f"{what} has {{size}} sd more gold {{ci}} than by one proxy.",
+                    "below": f"{what} has {{size}} sd less gold {{ci}} than by one proxy.",
+                    "open": f"{what} is not told apart from one proxy: {{value}} sd {{ci}}.",
                 },
                 published=published,
             )
