@@ -45,8 +45,9 @@ class OverOptimization:
         return float(getattr(self, measure))
 
     def interval(self, measure: str, n_prompts: int, level: float = 0.95) -> tuple[float, float]:
-        """Percentile interval over prompts, widened for few of them; ``nan`` below four."""
-        return _interval(self.value(measure), self.draws_D5[:, MEASURES.index(measure)], n_prompts, level)
+        """Percentile interval over prompts, widened for few of them; ``nan`` below four. KL and area stay above 0."""
+        low, high = _interval(self.value(measure), self.draws_D5[:, MEASURES.index(measure)], n_prompts, level)
+        return (max(low, 0.0), high) if measure in ("peak_kl", "area_lost") else (low, high)
 
 
 def over_optimization(

@@ -70,12 +70,12 @@ def answer_about(tables: StudyTables, question: str, rate: float) -> Answer:
         question=f"Which methods lose less gold to over-optimization than one proxy, with {labels}?",
         how=(
             f"{settings['members']} proxies of the size {settings['proxy']} learned from the same "
-            f"{settings['pairs']:,} pairs, with {labels}. PPO with the same settings pushed against one of them, against ensembles of all, "
-            "against the proxy of their mean weights, and against one of them with its reward shaped: PAR, clipping at "
-            f"±{settings['clip']:g} standard deviations, {settings['length_penalty']:g} off for each token beyond "
-            f"{settings['length_target']}. Gold is compared on the same prompts where each run first reaches "
-            f"{settings['matched_kl']:g} nats; the area lost is that between the curve and its peak, over d up to "
-            f"{settings['end_kl']:g} nats."
+            f"{settings['pairs']:,} pairs, with {labels}. PPO with the same settings pushed against one of them, "
+            "against ensembles of all, against the proxy of their mean weights, and against one of them with its "
+            f"reward shaped: PAR, clipping at ±{settings['clip']:g} standard deviations, "
+            f"{settings['length_penalty']:g} off for each token beyond {settings['length_target']}. Gold is compared "
+            f"on the same prompts where each run first reaches {settings['matched_kl']:g} nats; the area lost is that "
+            f"between the curve and its peak, over d up to {settings['end_kl']:g} nats."
         ),
         claims=[*claims, *bon_claims],
         figures=[_curves(arms, question), _bon_figure(bon_rows, question)],
