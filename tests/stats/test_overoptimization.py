@@ -84,11 +84,14 @@ def test_the_mean_of_runs_is_taken_draw_by_draw():
 
 
 def test_widened_intervals_of_what_cannot_be_negative_end_at_zero():
-    rng = np.random.default_rng(2)
-    gold = np.concatenate([np.zeros((4, 1)), rng.normal(0, 1, size=(4, 4))], axis=1)
-    counts = prompt_draws(4, 200, rng)
-    found = over_optimization([0, 1, 2, 3, 4], gold, matched_kl=1, end_kl=4, counts=counts)
-    assert found.interval("peak_kl", 4)[0] == 0.0 == found.interval("area_lost", 4)[0]
+    lows = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        gold = np.concatenate([np.zeros((4, 1)), rng.normal(0, 1, size=(4, 4))], axis=1)
+        counts = prompt_draws(4, 200, rng)
+        found = over_optimization([0, 1, 2, 3, 4], gold, matched_kl=1, end_kl=4, counts=counts)
+        lows += [found.interval(measure, 4)[0] for measure in ("peak_kl", "area_lost")]
+    assert min(lows) == 0.0 and lows.count(0.0) > 20
 
 
 @pytest.mark.parametrize(
