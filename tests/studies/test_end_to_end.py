@@ -1,11 +1,8 @@
 """What a run leaves behind: numbers that can be rebuilt, models that load, results that survive being killed."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -101,19 +98,6 @@ def test_two_runs_with_one_seed_give_the_same_bytes(smoke, tmp_path):
     assert run(tmp_path / "again").returncode == 0
     assert tables(tmp_path / "again") == tables(smoke)
     assert numbers(tmp_path / "again") == numbers(smoke)
-
-
-@pytest.mark.slow
-def test_killing_the_run_at_any_moment_changes_nothing(smoke, tmp_path):
-    folder = tmp_path / "killed"
-    for seconds in (5.0, 9.0, 12.0):
-        driver = subprocess.Popen([*COMMAND, str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(seconds)
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
-    assert run(folder).returncode == 0
-    assert tables(folder) == tables(smoke)
-    assert numbers(folder) == numbers(smoke)
 
 
 def test_gold_in_the_tables_is_the_rubric_of_the_stored_text(smoke):

@@ -1,10 +1,13 @@
-"""A study run by a process of its own, so that a test can kill it: ``driver.py ROOT NOTES WORKERS CHATTY``."""
+"""A study run by a process of its own, so that a test can kill it: ``driver.py ROOT NOTES WORKERS CHATTY``.
+
+WORKERS is a number, or ``ray`` for a cluster of its own.
+"""
 
 import sys
 
 import toy_stages as toy
 
-from overopt.workflow import Stage, Store, run
+from overopt.workflow import RayCluster, Stage, Store, run
 
 
 def study(notes: str, chatty: bool) -> list[Stage]:
@@ -14,4 +17,6 @@ def study(notes: str, chatty: bool) -> list[Stage]:
 
 
 if __name__ == "__main__":
-    run(study(sys.argv[2], sys.argv[4] == "chatty"), Store(sys.argv[1]), workers=int(sys.argv[3]))
+    is_ray = sys.argv[3] == "ray"
+    where = {"workers": 1, "cluster": RayCluster()} if is_ray else {"workers": int(sys.argv[3])}
+    run(study(sys.argv[2], sys.argv[4] == "chatty"), Store(sys.argv[1]), **where)

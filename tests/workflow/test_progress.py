@@ -149,6 +149,33 @@ def test_on_a_terminal_bars_show_the_whole_and_each_running_stage(clock):
     assert second.split() == ["proxy", "[w16]", "300/1,200", "steps", "30", "steps/s", "30.0", "s", "left"]
 
 
+@pytest.mark.parametrize(("n_running", "n_shown"), [(9, 9), (10, 8), (300, 8)])
+def test_the_picture_has_no_more_lines_than_the_terminal(clock, n_running, n_shown):
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, height=10, color_system=None)
+    view = LiveView("chitchat", console=console, clock=clock)
+    for number in range(n_running):
+        view(event("started", str(number), label=f"stage-{number}"))
+    with console.capture() as captured:
+        console.print(view._picture())
+    lines = captured.get().splitlines()
+    assert len(lines) == 10
+    assert sum("stage-" in line for line in lines) == n_shown
+    assert "stage-0" in lines[1]  # the oldest stay
+    assert n_shown == n_running or lines[-1].split() == ["and", str(n_running - 8), "more", "running"]
+
+
+def test_several_failures_are_listed_at_the_end_with_their_logs(clock):
+    with plain(clock) as view:
+        for key in "abc":
+            view(event("failed", key, message=f"no {key}", log=f"store/{key}.log"))
+            view(event("finished", key + "2"))
+    said = view._console.file.getvalue().splitlines()
+    assert said[-7:] == [
+        "3 stages failed:",
+        *(line for key in "abc" for line in (f"  {key}: no {key}", f"    store/{key}.log")),
+    ]
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_run_can_be_watched(tmp_path, terminal):
     console = Console(file=io.StringIO(), force_terminal=terminal, width=120)

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy
 import pytest
 import toy_stages as toy
+from store_writers import release, start_writer
 
 import overopt
 from overopt.errors import ArtifactError, ConfigError, StorageError
 from overopt.workflow import Stage, Store, run
-from overopt.workflow.store import MANIFEST
+from overopt.workflow.sealed import MANIFEST, folder_name, sealed_text
 
 STAGE = Stage(toy.write, text="hello world", label="greeting", settings=toy.Settings())
 
@@ -26,6 +27,17 @@ def store(tmp_path):
     store = Store(tmp_path / "store")
     run([STAGE], store, workers=0)
     return store
+
+
+def contents(store):
+    """Each file's bytes; of the manifests what does not depend on the time they were made."""
+    return {
+        path.relative_to(store.root): path.read_bytes()
+        if path.name != MANIFEST
+        else json.loads(path.read_text())["files"]
+        for path in store.root.rglob("*")
+        if path.is_file()
+    }
 
 
 def problems(store):
@@ -56,10 +68,11 @@ def test_the_manifest_says_what_when_and_with_what(store):
     assert origin["python"] == platform.python_version()
     assert origin["machine"] == platform.machine()
     assert origin["packages"]["numpy"] == numpy.__version__
-    assert set(origin["packages"]) == {"numpy", "polars", "torch", "transformers"}
+    assert {"numpy", "polars", "scipy", "torch", "transformers"} <= set(origin["packages"])
     assert origin["started"].endswith("+00:00")
     assert 0 <= origin["wall_s"] < 10
     assert 1 < origin["peak_memory_mb"] < 10_000
+    assert origin["host"] == platform.node()
     assert str(store.root) not in (store.path(STAGE) / MANIFEST).read_text()
 
 
@@ -189,6 +202,14 @@ def test_a_writer_that_meets_a_damaged_result_replaces_it(store):
     assert len(list(store.root.glob(".damaged-*"))) == 1
 
 
+def test_two_processes_that_write_one_result_at_once_leave_one_whole_result(tmp_path):
+    children = [start_writer(str(tmp_path / "store"), tmp_path / f"ready{number}", number) for number in range(3)]
+    release(children, tmp_path)
+    store = Store(tmp_path / "store")
+    assert len(set((store.open(STAGE) / "a").read_text())) == 1
+    assert [path.name for path in store.root.iterdir()] == [store.path(STAGE).name]
+
+
 def test_many_writers_at_once_leave_one_whole_result(tmp_path):
     store = Store(tmp_path)
     barrier, errors = threading.Barrier(8), []
@@ -221,6 +242,111 @@ def test_a_damaged_result_is_set_aside_and_a_whole_one_is_not(store):
         assert store.state(STAGE) == "missing"
         run([STAGE], store, workers=0)
     assert store.set_aside(Stage(toy.write, text="never made")) is None
+
+
+def test_a_reader_sees_nothing_or_the_whole_while_writers_and_damage_come_and_go(tmp_path):
+    store, seen, done = Store(tmp_path), set(), threading.Event()
+
+    def read():
+        while not done.is_set():
+            seen.add(Store(tmp_path).state(STAGE))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for round_ in range(20):
+        with store.writing(STAGE) as out:
+            for number in range(5):
+                (out / f"{number}").write_text(f"{round_}" * 1000)
+        store.remove(store.path(STAGE).name)
+    done.set()
+    reader.join()
+    assert seen <= {"missing", "ready"}
+
+
+def test_a_flipped_byte_in_any_file_of_any_result_is_found_by_a_run_and_made_good(tmp_path):
+    store = Store(tmp_path / "store")
+    joined = Stage(toy.join, parts=[STAGE])
+    run([joined], store, workers=0)
+    whole = contents(store)
+    for path in sorted(path for path in store.root.rglob("*") if path.is_file()):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        found = []
+        run([joined], store, workers=0, events=found.append)
+        assert [event.kind for event in found].count("damaged") == 1
+        for aside in store.root.glob(".damaged-*"):
+            store.remove(aside.name)
+        assert contents(store) == whole
+
+
+def test_results_lists_what_is_there_and_what_cannot_be_read(store):
+    broken = Stage(toy.write, text="broken")
+    run([broken], store, workers=0)
+    (store.path(broken) / MANIFEST).write_text("{}")
+    (store.root / "notes").mkdir()
+    (store.root / f"{store.path(STAGE).name}.error.log").touch()
+    found = {result.key: result for result in store.results()}
+    assert set(found) == {STAGE.key, broken.key[:16]}
+    result = found[STAGE.key]
+    assert (result.name, result.label, result.version, result.problem) == ("toy_stages.write", "greeting", 1, "")
+    assert result.n_bytes == 11 + len(str(toy.Settings()))
+    assert store.damages(result) == []
+    assert "schema" in found[broken.key[:16]].problem
+    assert found[broken.key[:16]].name == "toy_stages.write"
+    assert [damage.file for damage in store.damages(found[broken.key[:16]])] == [MANIFEST]
+
+
+def test_a_result_under_the_name_of_another_is_listed_as_a_problem(store):
+    store.path(STAGE).rename(store.path(Stage(toy.write, text="other")))
+    assert [STAGE.key in result.problem for result in store.results()] == [True]
+
+
+def test_a_manifest_that_reaches_outside_its_folder_is_refused(store, tmp_path):
+    (tmp_path / "store" / "secret").write_text("x")
+    manifest = {**store.manifest(STAGE), "files": {"../secret": {"sha256": "", "bytes": 1}}}
+    (store.path(STAGE) / MANIFEST).write_bytes(sealed_text(manifest))
+    assert "no file of a result" in problems(store)[0]
+
+
+def test_what_is_removed_is_gone_and_a_draft_in_progress_is_known(store):
+    with store.writing(Stage(toy.write, text="now")):
+        assert store.in_progress() == {folder_name(Stage(toy.write, text="now"))}
+        assert store.leftovers() == []
+    store.remove(store.path(STAGE).name)
+    assert store.state(STAGE) == "missing"
+    assert [result.key for result in store.results()] == [Stage(toy.write, text="now").key]
+    assert list(store.root.glob(".*")) == []
+
+
+def test_what_took_long_is_brought_to_the_disk_file_by_file_before_it_gets_its_name(tmp_path, monkeypatch):
+    store, synced = Store(tmp_path), []
+    for module in ("sealed", "store"):
+        monkeypatch.setattr(
+            f"overopt.workflow.{module}.sync", lambda path: synced.append((path.name, store.path(STAGE).exists()))
+        )
+    with store.writing(Stage(toy.write, text="quick")) as out:
+        (out / "a").touch()
+    assert synced == []
+    monkeypatch.setattr("overopt.workflow.store._WORTH_SYNCING_S", 0.0)
+    with store.writing(STAGE) as out:
+        (out / "deep").mkdir()
+        (out / "deep" / "a").touch()
+    assert synced == [("a", False), ("deep", False), (MANIFEST, False), (out.name, False), (tmp_path.name, True)]
+
+
+def test_a_log_is_kept_and_dropped(store):
+    store.keep_log(STAGE, "why \udcff")
+    assert store.log_path(STAGE).read_text() == "why \\udcff"
+    store.drop_log(STAGE)
+    store.drop_log(STAGE)
+    assert not store.log_path(STAGE).exists()
+
+
+def test_fetch_gives_the_folder_without_reading_it_and_says_when_it_is_missing(store):
+    assert store.fetch(STAGE) == store.path(STAGE)
+    with pytest.raises(ArtifactError, match="no result of write"):
+        store.fetch(Stage(toy.write, text="never made"))
 
 
 def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):

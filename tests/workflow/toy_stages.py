@@ -98,7 +98,7 @@ def die(ctx: StageContext, *, notes: str, times: int, how: str = "SIGKILL") -> N
 
 
 @stage_function(title="threads")
-def thread_variables(ctx: StageContext) -> None:
+def thread_variables(ctx: StageContext, *, which: int = 0) -> None:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
     (ctx.out / "text.txt").write_text(" ".join(os.environ.get(name, "unset") for name in names))
 
@@ -122,3 +122,8 @@ def meet(ctx: StageContext, *, notes: str, me: str, other: str) -> None:
 @stage_function(title="memory")
 def memory(ctx: StageContext, *, mb: int) -> None:
     bytearray(b"x") * (mb * 2**20)
+
+
+@stage_function(title="seeded")
+def seeded(ctx: StageContext, *, seed: int, deep: dict[str, int]) -> None:
+    (ctx.out / "text.txt").write_text(f"{seed}")

@@ -1,7 +1,8 @@
 """``overopt report``: numbers and page of a finished study, from its tables alone."""
 
+import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,15 +19,26 @@ def report(
     """
     from rich.console import Console
 
-    from overopt.reports.terminal import summary_table
+    from overopt.reports.terminal import claims_table, summary_table
     from overopt.studies.runner import report_study
 
     results = report_study(folder)
     console = Console()
-    console.print(summary_table(results, width=console.width))
+    console.print(claims_table(results) if "questions" in results else summary_table(results, width=console.width))
     if figures is not None:
-        from overopt.reports.figures import static_figures
-
-        written = static_figures(results, figures)
-        console.print(f"{len(written)} figures in {figures}", highlight=False, soft_wrap=True)
+        written = _write_figures(results, folder, figures)
+        console.print(f"{written} figures in {figures}", highlight=False, soft_wrap=True)
     console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _write_figures(results: dict[str, Any], folder: Path, figures: Path) -> int:
+    """How many pictures were written; those of a study with questions lie beside its pages already."""
+    if "questions" in results:
+        pictures = sorted((folder / "report/figures").iterdir())
+        figures.mkdir(parents=True, exist_ok=True)
+        for picture in pictures:
+            shutil.copyfile(picture, figures / picture.name)
+        return len(pictures)
+    from overopt.reports.figures import static_figures
+
+    return len(static_figures(results, figures))

@@ -103,9 +103,9 @@ def render(results: Results) -> str:
         part_names=_part_names(results),
         ladder_parts=functools.partial(_ladder_parts, names=_part_names(results), longest=_longest_part(results)),
         group_words=functools.partial(_group_words, _rows_by_name(results)),
-        settings=list(_flat(results.get("settings"))),
-        stages=_stages(results),
-        longest_stage=max(filter(numbers.is_known, (row.get("seconds") for row in _stages(results))), default=0),
+        settings=list(flat_settings(results.get("settings"))),
+        stages=stages_of(results),
+        longest_stage=max(filter(numbers.is_known, (row.get("seconds") for row in stages_of(results))), default=0),
     )  # fmt: skip
     return page.lstrip() + "\n"  # the macros before the doctype leave empty lines
 
@@ -168,10 +168,14 @@ def _inside_script_element(code: str) -> str:
 
 
 def _content_security_policy(*scripts: str) -> str:
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+    allowed = " ".join(map(source_hash, scripts))
     # Vega compiles its expressions, hence unsafe-eval; its figures carry style attributes, hence unsafe-inline.
     return f"default-src 'none'; script-src {allowed} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+def source_hash(code: str) -> str:
+    """What a content security policy calls a script or a style that stands in the page."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
 
 
 def _ladders(results: Results) -> list[Ladder]:
@@ -219,14 +223,14 @@ def _group_words(rows: Mapping[str, Row], group: object) -> str:
     return proxy_words(rows.get(str(group), {"group": group}))
 
 
-def _stages(results: Results) -> list[Row]:
+def stages_of(results: Results) -> list[Row]:
     return list((results.get("timings") or {}).get("stages") or [])
 
 
-def _flat(settings: Any, prefix: str = "") -> Iterator[tuple[str, str]]:  # Any: settings are nested JSON
+def flat_settings(settings: Any, prefix: str = "") -> Iterator[tuple[str, str]]:  # Any: settings are nested JSON
     """Nested settings as dotted names, the way ``--set`` takes them."""
     if isinstance(settings, Mapping):
         for key, value in settings.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from flat_settings(value, f"{prefix}.{key}" if prefix else str(key))
     elif settings is not None or prefix:
         yield prefix, settings if isinstance(settings, str) else json.dumps(settings, ensure_ascii=False)

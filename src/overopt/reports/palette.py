@@ -19,8 +19,16 @@ MUTED: dict[Scheme, str] = {"light": "#59626d", "dark": "#a4adb8"}
 GRID: dict[Scheme, str] = {"light": "#e4e6ea", "dark": "#30363d"}
 AXIS: dict[Scheme, str] = {"light": "#aab1ba", "dark": "#59626d"}
 CATEGORIES: dict[Scheme, tuple[str, ...]] = {
-    "light": ("#0f6e84", "#b4540a", "#5b4b9e", "#3f7d2c"),
-    "dark": ("#5cc4dc", "#f2a65e", "#b5a6f2", "#93cf7c"),
+    "light": ("#0f6e84", "#b4540a", "#5b4b9e", "#3f7d2c", "#a534ed", "#592903", "#9b87c3", "#22075d"),
+    "dark": ("#5cc4dc", "#f2a65e", "#b5a6f2", "#93cf7c", "#b14193", "#83810e", "#d4f5f4", "#0571f1"),
+}
+_RISING: dict[Scheme, tuple[str, ...]] = {
+    "light": ("#eef3f8", "#a9c9e0", "#4f93bf", "#1d5a8c", "#0c2c52"),
+    "dark": ("#20262d", "#204a6b", "#2f7ba8", "#6cb2d9", "#d3ecfa"),
+}
+_SIGNED: dict[Scheme, tuple[str, ...]] = {
+    "light": ("#8c3520", "#dc9a83", "#f2f1ef", "#86b1d6", "#1c4f85"),
+    "dark": ("#f2a48c", "#93503e", "#23282d", "#3a6a98", "#a3cdf5"),
 }
 
 
@@ -34,6 +42,19 @@ def size_colours(scheme: Scheme, n_sizes: int) -> list[str]:
     if n_sizes == 1:
         return [_between(_SIZE_ANCHORS[scheme], last / 4)]
     return [_between(_SIZE_ANCHORS[scheme], last * index / (n_sizes - 1)) for index in range(n_sizes)]
+
+
+def kind_colours(scheme: Scheme, n_kinds: int) -> list[str]:
+    """One colour a kind; kinds that are more than the categories take the colours of sizes."""
+    few = CATEGORIES[scheme]
+    return list(few[:n_kinds]) if n_kinds <= len(few) else size_colours(scheme, n_kinds)
+
+
+def cell_colours(scheme: Scheme, n_steps: int, *, is_signed: bool) -> list[str]:
+    """Colours of a heat map from low to high; of signed values the middle is the ground."""
+    anchors = (_SIGNED if is_signed else _RISING)[scheme]
+    last = len(anchors) - 1
+    return [_between(anchors, last * index / max(n_steps - 1, 1)) for index in range(n_steps)]
 
 
 def _between(anchors: tuple[str, ...], place: float) -> str:

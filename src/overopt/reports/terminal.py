@@ -110,3 +110,23 @@ def _cells(outcome: Outcome) -> list[_Pieces]:
         _Pieces(*verdict, style=_VERDICT_STYLES.get(outcome.verdict or "", "")),
         _Pieces(*(coefficient(fit.get(name)) for name in ("alpha", "beta", "r2")), justify="right"),
     ]
+
+
+_AGREEMENT_STYLES = {"agrees": "green", "differs": "bold red"}
+
+
+def claims_table(results: Results) -> Table:
+    """The claims of a study with questions: what was found, and whether it agrees with what was published."""
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    table.add_column("question", no_wrap=True)
+    table.add_column("found", overflow="fold")
+    table.add_column("published", no_wrap=True)
+    for question in results["questions"]:
+        for number, claim in enumerate(question["claims"]):
+            agreement = str(claim["agreement"])
+            table.add_row(
+                Text(str(question["id"]) if number == 0 else ""),
+                Text(str(claim["sentence"])),
+                Text(agreement.replace("_", " "), style=_AGREEMENT_STYLES.get(agreement, "")),
+            )
+    return table

@@ -26,7 +26,7 @@ from overopt.studies.stages import (
 )
 from overopt.studies.study import Output
 from overopt.training.reward_model import RewardTrainingConfig
-from overopt.workflow import Stage
+from overopt.workflow import Needs, Stage
 
 
 class PlanConfig(Protocol):
@@ -68,6 +68,7 @@ class StudyPlan:
         self.runs: dict[str, dict[str, str]] = {}
         self.policy = ModelRef.of(config.policy)
         self.place = Place(gold=config.gold, gold_files=_gold_files(config.gold), device=config.device)
+        self.needs = Needs(gpus=1.0) if config.device.startswith("cuda") else Needs()
         self._proxies: dict[str, Stage] = {}
         self._bases: dict[str, ModelRef] = {}
         self._runs: dict[str, Stage] = {}
@@ -130,6 +131,7 @@ class StudyPlan:
                 config=training,
                 labels=labels,
                 place=self.place,
+                needs=self.needs,
                 seed=stream_seed(self.seed, "proxy", number),
             )
             self._proxies[name], self._bases[name] = stage, model
@@ -187,6 +189,7 @@ class StudyPlan:
                 replies_per_prompt=self._config.rl_replies,
                 snapshots=snapshots,
                 place=self.place,
+                needs=self.needs,
                 seed=stream_seed(self.seed, "rl", number),
             )
             self._runs[name] = stage
@@ -206,6 +209,7 @@ class StudyPlan:
                 preferences=self.preferences,
                 proxies=[self._proxies[member] for member in proxies],
                 place=self.place,
+                needs=self.needs,
             )
             self._proxies[name], self._bases[name] = stage, self._bases[proxies[0]]
             self.put(f"pair_scores/{name}.parquet", stage, "pair_scores.parquet")
@@ -227,6 +231,7 @@ class StudyPlan:
             count=count,
             held_out=held_out,
             place=self.place,
+            needs=self.needs,
             seed=self.seed,
         )
 
@@ -242,6 +247,7 @@ class StudyPlan:
             per_prompt=per_prompt,
             prompts_used=prompts,
             place=self.place,
+            needs=self.needs,
             seed=stream_seed(self.seed, table),
         )
         self.put(f"pools/{table}.parquet", stage, "pool.parquet")
@@ -259,6 +265,7 @@ class StudyPlan:
             pool=pool,
             proxy=self._proxies[proxy],
             place=self.place,
+            needs=self.needs,
         )
         self.put(f"{table}/{proxy}.parquet", stage, "scores.parquet")
 

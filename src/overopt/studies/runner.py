@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
@@ -18,9 +18,13 @@ from overopt import __version__
 from overopt.errors import StorageError
 from overopt.measure.study import measure_study, read_header
 from overopt.records.tables import seal_tables
+from overopt.reports.answer_page import write_site
 from overopt.reports.page import write_report
+from overopt.studies.question_results import question_results
 from overopt.studies.study import Output, Study
-from overopt.workflow import Event, Store, plan, run
+from overopt.workflow import Event, RayCluster, Stage, Store, plan, run
+from overopt.workflow.estimate import estimate
+from overopt.workflow.garbage import PLAN_FILE, PLAN_SCHEMA
 
 PACKAGES = (
     "numpy",
@@ -36,9 +40,26 @@ PACKAGES = (
 
 
 def run_study(
-    study: Study, folder: Path, *, workers: int, events: Callable[[Event], None] = lambda event: None
-) -> dict[str, Any]:
+    study: Study,
+    folder: Path,
+    *,
+    stages: Sequence[Stage] | None = None,
+    workers: int | None,
+    store: Store | None = None,
+    cluster: RayCluster | None = None,
+    events: Callable[[Event], None] = lambda event: None,
+) -> dict[str, Any] | None:
     """Make everything of ``study`` in ``folder`` and return what ``results.json`` holds.
+
+    Parameters
+    ----------
+    stages : sequence of Stage, optional
+        Make these and what they need alone. The questions whose tables are there then are answered; ``None`` is
+        returned if there is no such question.
+    workers, cluster
+        Where stages run; as ``overopt.workflow.run`` takes them.
+    store : Store, optional
+        Where results are kept; ``folder/store`` unless given.
 
     Raises
     ------
@@ -49,21 +70,27 @@ def run_study(
     """
     started = time.perf_counter()
     claim_folder(study, folder)
-    store = Store(folder / "store")
-    stages = study.stages()
-    run(stages, store, workers=workers, events=events)
-    _export(study.tables, folder / "tables", store)
+    store = store if store is not None else Store(folder / "store")
+    all_stages = plan(study.stages())
+    write_json(folder / PLAN_FILE, {"schema": PLAN_SCHEMA, "keys": [stage.key for stage in all_stages]})
+    run(all_stages if stages is None else stages, store, workers=workers, cluster=cluster, events=events)
+    missing = set() if stages is None else {stage.key for stage in estimate(all_stages, store, workers=1).missing}
+    tables = {name: output for name, output in study.tables.items() if output.stage.key not in missing}
+    if missing and not any(tables.keys() >= set(needed) for needed in study.questions.values()):
+        return None
+    _export(tables, folder / "tables", store)
     seal_tables(folder / "tables")
-    _export(study.models, folder / "models", store)
-    results = measure_study(folder)
+    models = {name: output for name, output in study.models.items() if output.stage.key not in missing}
+    _export(models, folder / "models", store)
+    results = _numbers(folder)
     results["versions"] = installed_versions()
     results["timings"] = {
         "wall_s": round(time.perf_counter() - started, 3),
         "workers": workers,
-        "stages": [_timing(store.manifest(stage)) for stage in plan(stages)],
+        "stages": [_timing(store.manifest(stage)) for stage in all_stages if stage.key not in missing],
     }
     write_json(folder / "results.json", results)
-    write_report(results, folder / "report.html")
+    _write_pages(results, folder)
     return results
 
 
@@ -77,14 +104,26 @@ def report_study(folder: Path) -> dict[str, Any]:
     ArtifactError
         If a table is damaged: it cannot be made again from here.
     """
-    results = measure_study(folder)
+    results = _numbers(folder)
     path = folder / "results.json"
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     results["versions"] = earlier.get("versions", installed_versions())
     results["timings"] = earlier.get("timings", {"wall_s": None, "workers": None, "stages": []})
     write_json(path, results)
-    write_report(results, folder / "report.html")
+    _write_pages(results, folder)
     return results
+
+
+def _numbers(folder: Path) -> dict[str, Any]:
+    header = read_header(folder)
+    return question_results(folder, header) if header.get("questions") else measure_study(folder)
+
+
+def _write_pages(results: dict[str, Any], folder: Path) -> None:
+    if "questions" in results:
+        write_site(results, folder)
+    else:
+        write_report(results, folder / "report.html")
 
 
 def claim_folder(study: Study, folder: Path) -> None:
@@ -134,7 +173,7 @@ def _export(outputs: Any, root: Path, store: Store) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     for name, output in outputs.items():
         assert isinstance(output, Output)
-        source, target = store.path(output.stage) / output.name, temporary / name
+        source, target = store.fetch(output.stage) / output.name, temporary / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target)

@@ -1,16 +1,18 @@
 """A study: its settings, and the stages whose results are its tables and models."""
 
 import dataclasses
+import difflib
 import json
 import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from overopt.errors import ConfigError
-from overopt.workflow import Stage
+from overopt.workflow import Stage, plan
 
 SCHEMA = "overopt.study_settings/1"
 
@@ -58,6 +60,37 @@ class Study:
     def stages(self) -> list[Stage]:
         """The stages that are asked for, each once."""
         return list(dict.fromkeys(output.stage for output in (*self.tables.values(), *self.models.values())))
+
+    def selected(self, patterns: Sequence[str]) -> list[Stage]:
+        """The stages that any of ``patterns`` names, each once, in the order of the plan.
+
+        A pattern, in which ``*`` and ``?`` stand for any letters, names a stage by its label, the stages of a table or
+        model by its path (``scores/w8*``), or those of all tables that a question needs.
+
+        Raises
+        ------
+        ConfigError
+            If a pattern names nothing; with the names that are nearest.
+        """
+        stages = plan(self.stages())
+        named: dict[str, list[Stage]] = {}
+        for stage in stages:
+            named.setdefault(stage.label, []).append(stage)
+        for path, output in (*self.tables.items(), *self.models.items()):
+            named.setdefault(path, []).append(output.stage)
+        for question, tables in self.questions.items():
+            named.setdefault(question, []).extend(self.tables[table].stage for table in tables)
+        chosen: set[Stage] = set()
+        for pattern in patterns:
+            found = [name for name in named if fnmatchcase(name, pattern)]
+            if not found:
+                near = difflib.get_close_matches(pattern, named, n=3, cutoff=0.4) or list(named)[:3]
+                raise ConfigError(
+                    f"no stage, table, model or question of {self.name} is called {pattern!r}; near are "
+                    f"{', '.join(map(repr, near))}"
+                )
+            chosen.update(stage for name in found for stage in named[name])
+        return [stage for stage in stages if stage in chosen]
 
 
 C = TypeVar("C")

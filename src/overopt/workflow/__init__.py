@@ -5,8 +5,22 @@ its result a folder of files in a store under that key. A finished folder is rea
 killed goes on where it stopped, and two studies that share a stage share its result.
 """
 
-from overopt.workflow.executor import Event, run
-from overopt.workflow.stage import Stage, StageContext, plan, stage_function
+from overopt.workflow.address import open_store
+from overopt.workflow.cluster import RayCluster
+from overopt.workflow.executor import run
+from overopt.workflow.schedule import Event
+from overopt.workflow.stage import Needs, Stage, StageContext, plan, stage_function
 from overopt.workflow.store import Store
 
-__all__ = ["Event", "Stage", "StageContext", "Store", "plan", "run", "stage_function"]
+__all__ = [
+    "Event",
+    "Needs",
+    "RayCluster",
+    "Stage",
+    "StageContext",
+    "Store",
+    "open_store",
+    "plan",
+    "run",
+    "stage_function",
+]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from overopt.workflow.executor import Event
+from overopt.workflow.schedule import Event
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -118,8 +118,9 @@ class Tally:
 class LiveView:
     """Shows the events of a run: ``with LiveView("chitchat") as view: run(..., events=view)``.
 
-    On a terminal one bar for the whole and a line for each running stage; elsewhere a line for each stage that starts
-    or ends, and for each running stage a line at most every 30 seconds.
+    On a terminal one bar for the whole and a line for each running stage, as many as have room; elsewhere a line for
+    each stage that starts or ends, and for each running stage a line at most every 30 seconds. When several stages
+    failed, they are listed at the end with their logs.
 
     Parameters
     ----------
@@ -140,6 +141,7 @@ class LiveView:
         self._title = title
         self._console = console if console is not None else Console(stderr=True, highlight=False)
         self._live: Live | None = None
+        self._failures: list[Event] = []
         self._lock = threading.Lock()  # the bars are drawn in a thread of their own; never held while printing
 
     def __enter__(self) -> "LiveView":
@@ -154,6 +156,10 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
             self._live = None
+        if len(self._failures) > 1:
+            self._say(f"{len(self._failures)} stages failed:")
+        for event in self._failures if len(self._failures) > 1 else []:
+            self._say(f"  {event.label}: {event.message}\n    {event.log}")
 
     def __call__(self, event: Event) -> None:
         """Take in and show one event."""
@@ -165,6 +171,7 @@ class LiveView:
         if event.kind == "damaged":
             self._say(event.message)
         elif event.kind == "failed":
+            self._failures.append(event)
             self._say(f"{count} failed {event.label} after {readable_time(event.seconds)}: {event.message}")
         elif event.kind == "skipped":
             self._say(f"{count} skipped {event.label}: {event.message}")
@@ -210,8 +217,12 @@ class LiveView:
             Text(f"{left} left" if left and tally.n_done < tally.n_planned else ""),
         )
         stages = Table.grid(padding=(0, 2))
-        for stage in tally.running.values():
+        running = list(tally.running.values())
+        room = max(self._console.height - 2, 1)  # the bar above, and a line that says how many have no room
+        for stage in running if len(running) <= room + 1 else running[:room]:
             stages.add_row(Text(f"  {stage.label}"), *(Text(column) for column in _columns(stage, tally.clock())))
+        if len(running) > room + 1:
+            stages.add_row(Text(f"  and {len(running) - room} more running", style="dim"))
         return Group(whole, stages)
 
 

@@ -1,9 +1,9 @@
 """What is to be done: a stage, its key, and the order of a set of stages.
 
 The key of a stage is a sha256 over the name and version of its function, its parameters and the keys of its inputs.
-Labels, cost hints, the order of keyword arguments and the choice between a tuple and a list do not enter it. The code
-of the function does not either: whoever changes the numbers of a stage raises its version. Defaults of the function do
-enter, so a changed default is a changed stage.
+Labels, cost hints, needs, the order of keyword arguments and the choice between a tuple and a list do not enter it.
+The code of the function does not either: whoever changes the numbers of a stage raises its version. Defaults of the
+function do enter, so a changed default is a changed stage.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar, final
+from typing import Any, TypeAlias, TypeVar, final
 
 from overopt.errors import ConfigError
 
@@ -28,6 +28,39 @@ _MARK = "__overopt_stage__"
 # The name is part of a folder's name: a leading dot marks temporary folders, and most file systems stop at 255 bytes.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 _ALLOWED = "a parameter is a number, a string, a list, a dict, a frozen dataclass or a stage"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a stage occupies while it runs, or what an executor has left."""
+
+    cpus: float = 1.0
+    """Cores, above 0. A stage computes with as many threads, at least one."""
+    gpus: float = 0.0
+    """Graphics processors; below 1 for a share of one."""
+    memory_gb: float = 0.0
+    """Main memory in 10^9 bytes; 0 when not worth a word."""
+
+    def fits(self, free: "Needs") -> bool:
+        """Whether all of it is in ``free``."""
+        return self.cpus <= free.cpus and self.gpus <= free.gpus and self.memory_gb <= free.memory_gb
+
+    def within(self, limit: "Needs") -> "Needs":
+        """The smaller of both in each kind."""
+        return Needs(
+            cpus=min(self.cpus, limit.cpus),
+            gpus=min(self.gpus, limit.gpus),
+            memory_gb=min(self.memory_gb, limit.memory_gb),
+        )
+
+    def without(self, used: "Needs") -> "Needs":
+        """What is left when ``used`` is taken away; below 0 when it was too much."""
+        return Needs(cpus=self.cpus - used.cpus, gpus=self.gpus - used.gpus, memory_gb=self.memory_gb - used.memory_gb)
+
+    def __str__(self) -> str:
+        parts = [(self.cpus, "core"), (self.gpus, "GPU"), (self.memory_gb, "GB of memory")]
+        names = [f"{n:g} {name}{'s' * (n != 1 and name != 'GB of memory')}" for n, name in parts if n]
+        return ", ".join(names) or "nothing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +125,17 @@ def stage_function(*, version: int = 1, title: str = "", name: str | None = None
         if isinstance(version, bool) or not isinstance(version, int) or version < 1:
             raise ConfigError(f"the version of stage {full_name} must be a whole number from 1; got {version!r}")
         names = list(inspect.signature(function).parameters)
-        if not names or {"label", "cost"} & set(names):
-            raise ConfigError(f"stage {full_name}: the first argument is the context, and none is called label or cost")
+        if not names or {"label", "cost", "needs"} & set(names):
+            raise ConfigError(
+                f"stage {full_name}: the first argument is the context, and none is called label, cost or needs"
+            )
         setattr(function, _MARK, StageSpec(full_name, version, title or full_name))
         return function
 
     return mark
+
+
+_ONE_CORE = Needs()
 
 
 @final
@@ -112,6 +150,8 @@ class Stage:
         What people see; not in the key.
     cost : float
         Expected duration in any unit that the stages of a study share; not in the key. Costly stages start first.
+    needs : Needs
+        What it occupies while it runs; not in the key.
     **arguments
         None, booleans, whole and finite numbers, strings, frozen dataclasses of these, stages, and lists, tuples and
         dicts with string keys of all of them.
@@ -122,16 +162,25 @@ class Stage:
         If an argument is unknown to the function, missing, or not of these kinds.
     """
 
-    __slots__ = ("_arguments", "cost", "function", "inputs", "key", "label", "name", "parameters", "version")
+    __slots__ = ("_arguments", "cost", "function", "inputs", "key", "label", "name", "needs", "parameters", "version")
 
     def __init__(
-        self, function: StageFunction, /, *, label: str | None = None, cost: float = 1.0, **arguments: object
+        self,
+        function: StageFunction,
+        /,
+        *,
+        label: str | None = None,
+        cost: float = 1.0,
+        needs: Needs = _ONE_CORE,
+        **arguments: object,
     ) -> None:
         spec = getattr(function, _MARK, None)
         if not isinstance(spec, StageSpec):
             raise ConfigError(f"{getattr(function, '__qualname__', function)!r} is not marked by stage_function")
         if not (math.isfinite(cost) and cost > 0):
             raise ConfigError(f"stage {spec.name}: cost must be above 0; got {cost}")
+        if not (needs.cpus > 0 and needs.gpus >= 0 and needs.memory_gb >= 0):
+            raise ConfigError(f"stage {spec.name} needs part of a core at least, and nothing below 0; got {needs!r}")
         inputs: dict[str, Stage] = {}
         bound = _bind(function, spec.name, arguments)
         self.function = function
@@ -139,6 +188,7 @@ class Stage:
         self.version = spec.version
         self.label = label if label is not None else spec.title
         self.cost = float(cost)
+        self.needs = needs
         self.parameters: dict[str, Json] = {
             argument: _canonical(value, f"stage {spec.name}: {argument}", inputs) for argument, value in bound.items()
         }
@@ -146,7 +196,7 @@ class Stage:
         self.inputs: tuple[Stage, ...] = tuple(inputs.values())
         """The stages among the arguments, each once."""
         # A copy: a list that its owner changes later must not change work whose key is fixed now.
-        self._arguments = {argument: _with_folders(value, None) for argument, value in bound.items()}
+        self._arguments = {argument: _copy(value, _same) for argument, value in bound.items()}
         identity = {"schema": KEY_SCHEMA, "name": self.name, "version": self.version, "parameters": self.parameters}
         self.key = hashlib.sha256(_dump(identity).encode()).hexdigest()
         """64 hexadecimal digits; stages with equal keys are the same work."""
@@ -156,17 +206,30 @@ class Stage:
         """The keys of the inputs, in the order of ``inputs``."""
         return [stage.key for stage in self.inputs]
 
-    def task(self, folders: Mapping[str, Path]) -> "Task":
-        """The stage with each input replaced by its folder in ``folders``, by key: small enough to be sent away."""
-        return Task(
-            function=self.function,
-            arguments={name: _with_folders(value, folders) for name, value in self._arguments.items()},
+    @property
+    def identity(self) -> "Identity":
+        """What a store has to know of the stage."""
+        return Identity(
             name=self.name,
             version=self.version,
             key=self.key,
             label=self.label,
             parameters=self.parameters,
             input_keys=self.input_keys,
+        )
+
+    def task(self, attempt: int = 1) -> "Task":
+        """The stage with each input replaced by its identity: small enough to be sent away for the nth ``attempt``."""
+        inputs = {stage.key: stage.identity for stage in self.inputs}
+        return Task(
+            function=self.function,
+            arguments={
+                name: _copy(value, lambda leaf: inputs[leaf.key] if isinstance(leaf, Stage) else leaf)
+                for name, value in self._arguments.items()
+            },
+            identity=self.identity,
+            inputs=tuple(inputs.values()),
+            attempt=attempt,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -180,17 +243,34 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """A stage whose inputs are there: what a worker process receives."""
+class Identity:
+    """A stage as the store sees it."""
 
-    function: StageFunction
-    arguments: Mapping[str, object]
     name: str
     version: int
     key: str
     label: str
     parameters: dict[str, Json]
     input_keys: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A stage whose inputs are made: what a worker process receives."""
+
+    function: StageFunction
+    arguments: Mapping[str, object]
+    """Inputs among them are identities."""
+    identity: Identity
+    inputs: tuple[Identity, ...]
+    attempt: int = 1
+
+    def bound(self, folders: Mapping[str, Path]) -> dict[str, object]:
+        """The arguments, fresh down to their leaves, with each input's folder from ``folders``, by key."""
+        return {
+            name: _copy(value, lambda leaf: folders[leaf.key] if isinstance(leaf, Identity) else leaf)
+            for name, value in self.arguments.items()
+        }
 
 
 def plan(targets: Iterable[Stage]) -> list[Stage]:
@@ -272,17 +352,19 @@ def _canonical(value: object, where: str, inputs: dict[str, Stage] | None) -> Js
     raise ConfigError(f"{where} is a {type(value).__name__}; {_ALLOWED}")
 
 
-def _with_folders(value: object, folders: Mapping[str, Path] | None) -> object:
-    """A copy of ``value``, fresh down to its leaves, with stages replaced by their folders if these are given."""
-    if isinstance(value, Stage):
-        return value if folders is None else folders[value.key]
+def _copy(value: object, leaf: Callable[[Any], object]) -> object:  # Any: of whatever kind a leaf is
+    """A copy of ``value``, fresh down to its leaves, each passed through ``leaf``."""
     if isinstance(value, list):
-        return [_with_folders(item, folders) for item in value]
+        return [_copy(item, leaf) for item in value]
     if isinstance(value, tuple):
-        return tuple(_with_folders(item, folders) for item in value)
+        return tuple(_copy(item, leaf) for item in value)
     if isinstance(value, dict):
-        return {key: _with_folders(item, folders) for key, item in value.items()}
-    return value
+        return {key: _copy(item, leaf) for key, item in value.items()}
+    return leaf(value)
+
+
+def _same(leaf: object) -> object:
+    return leaf
 
 
 def _dump(value: object) -> str:

@@ -2,21 +2,27 @@
 
 import os
 import pickle
+import platform
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal
 
-from overopt.errors import OveroptError
+from overopt.errors import ArtifactError, OveroptError, StageError
+from overopt.workflow.address import open_store
 from overopt.workflow.provenance import reset_peak_memory
-from overopt.workflow.stage import StageContext, Task
+from overopt.workflow.sealed import Identified
+from overopt.workflow.stage import Identity, Needs, StageContext, Task
 from overopt.workflow.store import Store
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
+"""Read once, when numpy, torch and polars are imported; so they are set before a worker imports anything."""
 
 _WATCH_S = 0.5
 _PROGRESS_EVERY_S = 0.2
@@ -49,79 +55,118 @@ class Ready:
 def perform(task: Task, store: Store, report: Callable[[Progress], None]) -> Outcome:
     """Carry out ``task`` and put its result into ``store``; a failure is written to its log and returned."""
     clock = time.perf_counter()
+    stage = task.identity
 
     def forward(done: float, total: float | None, unit: str) -> None:
         report(Progress(float(done), None if total is None else float(total), unit))  # no tensors
 
     try:
-        if store.state(task) == "ready":  # another run on the same store was faster
-            return Outcome("reused", float(store.manifest(task)["provenance"]["wall_s"]))
-        with store.writing(task) as out:
-            task.function(StageContext(out=out, label=task.label, report=forward), **task.arguments)
-        store.log_path(task).unlink(missing_ok=True)
+        if store.state(stage) == "ready":  # another run on the same store was faster
+            return Outcome("reused", float(store.manifest(stage)["provenance"]["wall_s"]))
+        arguments = task.bound({needed.key: _input_folder(needed, stage, store) for needed in task.inputs})
+        with store.writing(stage, attempt=task.attempt) as out:
+            task.function(StageContext(out=out, label=stage.label, report=forward), **arguments)
+        store.drop_log(stage)
     except (Exception, SystemExit) as error:
-        return failed(store.log_path(task), error, time.perf_counter() - clock)
+        return failed(stage, store, error, time.perf_counter() - clock)
     return Outcome("finished", time.perf_counter() - clock)
 
 
-def failed(log: Path, error: BaseException, seconds: float) -> Outcome:
-    """The outcome for ``error``, its traceback saved to ``log``."""
+def perform_packed(payload: bytes, store: Store, report: Callable[[Progress], None]) -> Outcome:
+    """``perform`` what ``pack`` has packed, with progress not too often."""
+    stage, content = pickle.loads(payload)
+    try:
+        task = pickle.loads(content)
+    except Exception as error:
+        return failed(stage, store, error, 0.0)
+    reset_peak_memory()
+    return perform(task, store, _Throttle(report))
+
+
+def pack(task: Task, dumps: Callable[[object], bytes] = pickle.dumps) -> bytes:
+    """``task`` as bytes; its identity lies outside, readable even if the task's module cannot be imported."""
+    return pickle.dumps((task.identity, dumps(task)))
+
+
+def failed(stage: Identified, store: Store, error: BaseException, seconds: float) -> Outcome:
+    """The outcome for ``error``, its traceback kept in ``store``."""
     with suppress(OSError):  # a full disk may be the very cause; the sentence still gets out
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+        store.keep_log(stage, "".join(traceback.format_exception(error)))
     message = " ".join(str(error).split())
     if isinstance(error, OveroptError) and message:
         return Outcome("failed", seconds, message)
     return Outcome("failed", seconds, f"{type(error).__name__}: {message}" if message else type(error).__name__)
 
 
-def serve(connection: Connection, root: str, parent: int) -> None:
+def serve(connection: Connection, address: str, parent: int) -> None:
     """The main function of a worker process: take tasks from ``connection`` until it is closed."""
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us in order
-    channel = _Channel(connection)
-    channel.send(Ready())
-    store = Store(root)
+    lock = threading.Lock()  # stages may report progress from threads
+
+    def send(message: Ready | Outcome | Progress) -> None:
+        with lock:
+            try:
+                connection.send(message)
+            except OSError:  # the parent is gone; raised inside a stage this would pass for the stage's own failure
+                os._exit(1)
+
+    send(Ready())
+    store = open_store(address)
     while True:
         try:
             payload = connection.recv_bytes()
         except (EOFError, OSError):
             return
-        reset_peak_memory()
-        log, content = pickle.loads(payload)
-        try:
-            task = pickle.loads(content)
-        except Exception as error:
-            channel.send(failed(Path(log), error, 0.0))
-            continue
-        channel.send(perform(task, store, channel.send_progress))
+        send(perform_packed(payload, store, send))
 
 
-def pack(task: Task, log: Path) -> bytes:
-    """``task`` as ``serve`` takes it; the log lies outside, readable even if the task's module cannot be imported."""
-    return pickle.dumps((str(log), pickle.dumps(task)))
+class _Throttle:
+    """Lets progress through at most every 0.2 s, and the last step always."""
 
+    def __init__(self, report: Callable[[Progress], None]) -> None:
+        self._report = report
+        self._last = float("-inf")
 
-class _Channel:
-    """The way to the parent: one message at a time, progress not too often."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()  # stages may report progress from threads
-        self._last_progress = float("-inf")
-
-    def send(self, message: Ready | Outcome | Progress) -> None:
-        with self._lock:
-            try:
-                self._connection.send(message)
-            except OSError:  # the parent is gone; raised inside a stage this would pass for the stage's own failure
-                os._exit(1)
-
-    def send_progress(self, progress: Progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
         is_last = progress.total is not None and progress.done >= progress.total
-        if is_last or now - self._last_progress >= _PROGRESS_EVERY_S:
-            self._last_progress = now
-            self.send(progress)
+        if is_last or now - self._last >= _PROGRESS_EVERY_S:
+            self._last = now
+            self._report(progress)
+
+
+def _input_folder(needed: Identity, stage: Identity, store: Store) -> Path:
+    folder = store.path(needed)
+    if folder.is_dir():
+        return folder
+    try:
+        return store.open(needed)  # fetches it, if the store is somewhere else
+    except ArtifactError as error:
+        raise StageError(
+            f"{stage.label} cannot read {needed.label} on {platform.node()}: {error}. Machines that share the work "
+            "must reach one store: a folder that they share, or an address such as s3://bucket/folder"
+        ) from error
+
+
+def threads_of(needs: Needs, threads: int) -> int:
+    """Threads that a stage computes with, whoever carries it out: sums over several are not those of one."""
+    return max(threads, int(needs.cpus))
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for processes that are started inside the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _end_with_parent(parent: int) -> None:
