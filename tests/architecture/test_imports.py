@@ -12,14 +12,15 @@ ROWS = [
     {"stats"},
     {"records", "protocols"},
     {"hf"},
-    {"assets", "policies", "rewards", "worlds", "measure", "workflow", "reports"},
+    {"assets", "envs", "policies", "rewards", "worlds", "measure", "workflow", "reports"},
     {"training"},
     {"optimize"},
     {"studies"},
     {"cli"},
 ]
 ROW = {package: row for row, packages in enumerate(ROWS) for package in packages}
-LIGHT = {"errors", "seeding", "stats", "records", "protocols", "worlds", "measure", "workflow", "reports", "cli"}
+LIGHT = {"errors", "seeding", "stats", "records", "protocols", "envs", "worlds", "measure", "workflow", "reports"}
+LIGHT |= {"cli"}
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "chitchat_dataset", "vaderSentiment"}
 
 

@@ -14,7 +14,7 @@ from overopt.studies.catalog import STUDIES, build_study, check_name
 
 if TYPE_CHECKING:
     from overopt.studies.study import Study
-    from overopt.workflow import RayCluster, Stage
+    from overopt.workflow import RayCluster, Stage, Store
     from overopt.workflow.estimate import Estimate
 
 EXECUTORS = ("local", "ray")
@@ -87,7 +87,7 @@ def run(
             wanted, folder, stages=stages if only else None, workers=at_once, store=place, cluster=cluster, events=view
         )
     if results is None:
-        _say_what_is_there(wanted, stages, folder, as_json)
+        _say_what_is_there(wanted, stages, folder, open_store(address), as_json)
         return
     if as_json:
         sys.stdout.write(json.dumps(results, indent=1) + "\n")
@@ -119,17 +119,20 @@ def _cluster(executor: str, address: str | None) -> "RayCluster | None":
     return RayCluster(address=address)
 
 
-def _say_what_is_there(study: "Study", stages: "list[Stage]", folder: Path, as_json: bool) -> None:
+def _say_what_is_there(study: "Study", stages: "list[Stage]", folder: Path, store: "Store", as_json: bool) -> None:
+    from overopt.workflow.estimate import estimate
+
+    n_missing = len(estimate(study.stages(), store, workers=1).missing)
     if as_json:
         made = [{"label": stage.label, "key": stage.key} for stage in stages]
-        found = {"schema": "overopt.partial_run/1", "study": study.name, "made": made}
+        found = {"schema": "overopt.partial_run/1", "study": study.name, "made": made, "missing": n_missing}
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
         return
     labels = [stage.label for stage in stages]
     more = f" and {len(labels) - 8} more" if len(labels) > 8 else ""
     sys.stdout.write(
-        f"Made {', '.join(labels[:8])}{more}. Other stages of {study.name} are not made, so there is no report in "
-        f"{folder} yet.\n"
+        f"Made {', '.join(labels[:8])}{more}. {n_missing} other stages of {study.name} are not made, so there is no "
+        f"report in {folder} yet.\n"
     )
 
 
