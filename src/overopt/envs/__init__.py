@@ -1,0 +1,1 @@
+"""Environments that can be gamed, on a simulated machine that runs nothing on the host."""

@@ -1,0 +1,634 @@
+"""Folders, files and links in memory, with permissions, quotas and a record of every change.
+
+An inode keeps its number and its role through renames and hard links. A path is resolved inside the tree only: the
+root is its own parent. Refusals carry the words of the operating system and leave everything as it was.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
+
+from overopt.envs.machine.inodes import (
+    BUSY,
+    DENIED,
+    INVALID,
+    IS_A_FOLDER,
+    LOOP,
+    MISSING,
+    NO_SPACE,
+    NOT_A_FOLDER,
+    NOT_EMPTY,
+    NOT_PERMITTED,
+    READ,
+    ROOT,
+    SEARCH,
+    TOO_LARGE,
+    TOO_LONG,
+    USER,
+    WRITE,
+    Inode,
+    Kind,
+    Place,
+    Refused,
+)
+from overopt.envs.machine.limits import Limits, Meter
+from overopt.envs.machine.provenance import Journal, Operation, Read, Role, Write, content_sha
+from overopt.envs.machine.text import byte_length, canonical
+
+
+class FileSystem:
+    """The tree of one machine.
+
+    Parameters
+    ----------
+    limits
+        Quotas.
+    clock
+        Seconds since 1970 of the virtual clock.
+    """
+
+    def __init__(self, limits: Limits, clock: int) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.journal = Journal()
+        self.meter: Meter | None = None
+        self.used = 0
+        self._next = ROOT + 1
+        self.nodes: dict[int, Inode] = {ROOT: Inode(ROOT, "folder", 0o755, "root", clock, parent=ROOT)}
+        self.role_paths: dict[str, Role] = {}
+
+    def copy(self) -> "FileSystem":
+        """An independent file system with the same state and record."""
+        other = FileSystem(self.limits, self.clock)
+        other.journal = self.journal.copy()
+        other.used, other._next = self.used, self._next
+        other.nodes = {number: replace(node, entries=dict(node.entries)) for number, node in self.nodes.items()}
+        other.role_paths = dict(self.role_paths)
+        return other
+
+    # Looking
+
+    @property
+    def root(self) -> Inode:
+        """The folder ``/``."""
+        return self.nodes[ROOT]
+
+    def find(self, path: str, start: Inode, *, follow: bool = True) -> Place:
+        """Where ``path`` leads from the folder ``start``; ``follow`` concerns a link in the last place.
+
+        Raises
+        ------
+        Refused
+            If a folder on the way is missing, no folder, or closed; ``node`` is ``None`` when only the last name is.
+        """
+        if not path:
+            raise Refused(MISSING)
+        if byte_length(path) > self.limits.path_bytes:
+            raise Refused(TOO_LONG)
+        self._pay(len(path))
+        todo = path.split("/")
+        todo.reverse()
+        node = self.root if path[0] == "/" else start
+        folder, name, hops = node, "", 0
+        while todo:
+            part = todo.pop()
+            if node.kind != "folder":
+                raise Refused(NOT_A_FOLDER)
+            if part in ("", "."):
+                continue
+            if not self.may(node, SEARCH):
+                raise Refused(DENIED)
+            if part == "..":
+                node = self.nodes.get(node.parent) or node
+                folder, name = node, ""
+                continue
+            if byte_length(part) > self.limits.name_bytes:
+                raise Refused(TOO_LONG)
+            number = node.entries.get(part)
+            if number is None:
+                if any(todo) or node.parent == 0:
+                    raise Refused(MISSING)
+                return Place(node, part + "/" if todo else part, None)
+            child = self.nodes[number]
+            if child.kind == "link" and (follow or todo):
+                hops += 1
+                if hops > self.limits.link_hops:
+                    raise Refused(LOOP)
+                self._pay(len(child.text))
+                todo.extend(reversed(child.text.split("/")))
+                if child.text.startswith("/"):
+                    node = self.root
+                folder, name = node, ""
+                continue
+            folder, name, node = node, part, child
+        return Place(folder, name, node)
+
+    def existing(self, path: str, start: Inode, *, follow: bool = True) -> Inode:
+        """The inode that ``path`` leads to.
+
+        Raises
+        ------
+        Refused
+            As :meth:`find`, and if there is none.
+        """
+        node = self.find(path, start, follow=follow).node
+        if node is None:
+            raise Refused(MISSING)
+        return node
+
+    def may(self, node: Inode, wish: int) -> bool:
+        """Whether the acting account has the permission bits ``wish``; set-up and grader may do anything."""
+        if self.journal.actor != "model":
+            return True
+        shift = 6 if node.owner == USER else 0
+        return (node.mode >> shift) & wish == wish
+
+    def children(self, node: Inode, *, record: bool = True) -> list[tuple[str, Inode]]:
+        """The entries of a folder by name; ``record`` notes that it was looked at.
+
+        Raises
+        ------
+        Refused
+            If it is no folder or may not be read.
+        """
+        if node.kind != "folder":
+            raise Refused(NOT_A_FOLDER)
+        if not self.may(node, READ):
+            raise Refused(DENIED)
+        self._pay(12 * len(node.entries))
+        if record:
+            self._note_read(node, self.path_of(node))
+        return [(name, self.nodes[number]) for name, number in sorted(node.entries.items())]
+
+    def read(self, place: Place) -> str:
+        """The content of the file at ``place``; devices are empty.
+
+        Raises
+        ------
+        Refused
+            If there is none, it is a folder or it may not be read.
+        """
+        node = place.node
+        if node is None:
+            raise Refused(MISSING)
+        if node.kind == "folder":
+            raise Refused(IS_A_FOLDER)
+        if not self.may(node, READ):
+            raise Refused(DENIED)
+        if node.kind == "device":
+            return ""
+        if self.meter is not None:
+            self.meter.bulk(len(node.text))
+        self._note_read(node, self.path_of(place.folder, place.name))
+        return node.text
+
+    def path_of(self, folder: Inode, name: str = "") -> str:
+        """Absolute path of a folder, or of an entry of it; of a removed folder only what is left of it."""
+        parts = [name] if name else []
+        while folder.number != ROOT and folder.parent:
+            above = self.nodes[folder.parent]
+            parts.append(next(entry for entry, number in above.entries.items() if number == folder.number))
+            folder = above
+        return "/" + "/".join(reversed(parts))
+
+    def paths(self) -> Iterator[tuple[str, Inode]]:
+        """Every path with its inode, links not followed; a hard link appears under each of its names."""
+        stack = [("", self.root)]
+        yield "/", self.root
+        while stack:
+            prefix, folder = stack.pop()
+            for name, number in sorted(folder.entries.items()):
+                node = self.nodes[number]
+                yield f"{prefix}/{name}", node
+                if node.kind == "folder":
+                    stack.append((f"{prefix}/{name}", node))
+
+    # Changing
+
+    def create(self, place: Place, text: str = "", *, mode: int = 0o644, owner: str = "") -> Inode:
+        """A new file at a place where nothing is.
+
+        Raises
+        ------
+        Refused
+            If the folder may not be written or a quota is full; nothing changes then.
+        """
+        if place.name.endswith("/"):
+            raise Refused(IS_A_FOLDER)
+        node = self._add(place, "file", text, mode, owner)
+        self._note("create", place, node, before=None)
+        return node
+
+    def truncate(self, place: Place) -> str:
+        """Empty the file at ``place`` for a command that is about to write it, and return the content it had.
+
+        No record is made: the caller ends with :meth:`write` or :meth:`restore`. Raises :class:`Refused` as ``write``.
+        """
+        node = place.node
+        assert node is not None
+        self._charge(node.size)
+        try:
+            self.check_writable(node)
+        except Refused as refusal:
+            self._note("write", place, node, self._sha(node), refused=refusal.reason)
+            raise
+        self._sha(node)
+        text, self.used = node.text, self.used - node.size
+        node.text, node.size, node.sha = "", 0, None
+        return text
+
+    def check_append(self, place: Place) -> None:
+        """Record and raise :class:`Refused` if the file at ``place`` may not be written."""
+        node = place.node
+        assert node is not None
+        self._charge(node.size)
+        try:
+            self.check_writable(node)
+        except Refused as refusal:
+            self._note("append", place, node, self._sha(node), refused=refusal.reason)
+            raise
+
+    def restore(self, node: Inode, text: str) -> None:
+        """Undo :meth:`truncate`, unless the file is gone or was written since."""
+        if node.number in self.nodes and not node.size:
+            node.text, node.size, node.sha = text, byte_length(text), None
+            self.used += node.size
+
+    def write(
+        self,
+        place: Place,
+        text: str,
+        *,
+        operation: Literal["write", "append"] = "write",
+        truncated: str | None = None,
+    ) -> None:
+        """Give the file at ``place`` the content ``text``, which for ``append`` begins with the old one.
+
+        ``truncated`` is what :meth:`truncate` returned, when it came before.
+
+        Raises
+        ------
+        Refused
+            If it is a folder, may not be written, or a quota is full; nothing changes then.
+        """
+        node = place.node
+        assert node is not None
+        if node.kind == "device":
+            return
+        if place.folder.entries.get(place.name) != node.number:
+            # A redirection outlives a rename of its file.
+            place = self._place_of(node)
+        self._charge(len(text) + node.size + len(truncated or ""))
+        before = self._sha(node) if truncated is None else content_sha(truncated)
+        try:
+            if truncated is None:
+                self.check_writable(node)
+            text = canonical(text)
+            size = byte_length(text)
+            self._check_size(size, size - node.size)
+        except Refused as refusal:
+            self._note(operation, place, node, before, refused=refusal.reason)
+            raise
+        self.used += size - node.size
+        node.text, node.size, node.sha, node.mtime = text, size, None, self.clock
+        self._note(operation, place, node, before)
+
+    def replace(self, place: Place, text: str) -> None:
+        """New content as by a new file that is renamed over the old one.
+
+        The folder must be writable, the file need not be; other hard links keep the old content, and a symbolic link
+        gives way to a file. Raises :class:`Refused` when the folder is closed or a quota is full.
+        """
+        node = place.node
+        assert node is not None
+        self._charge(len(text) + node.size)
+        before = self._sha(node)
+        alone = node.kind == "file" and node.links == 1
+        text = canonical(text)
+        size = byte_length(text)
+        try:
+            if not self.may(place.folder, WRITE | SEARCH):
+                raise Refused(DENIED)
+            self._check_size(size, size - (node.size if alone else 0))
+            if not alone and len(self.nodes) >= self.limits.inodes:
+                raise Refused(NO_SPACE)
+        except Refused as refusal:
+            self._note("write", place, node, before, refused=refusal.reason)
+            raise
+        if not alone:
+            other = Inode(self._next, "file", node.mode if node.kind == "file" else 0o644, node.owner, self.clock)
+            other.role = node.role
+            self._next += 1
+            self.nodes[other.number] = other
+            place.folder.entries[place.name] = other.number
+            self._drop(node)
+            node = other
+        if self.journal.actor == "model":
+            node.owner = USER
+        self.used += size - node.size
+        node.text, node.size, node.sha, node.mtime = text, size, None, self.clock
+        self._note("write", place, node, before)
+
+    def check_writable(self, node: Inode) -> None:
+        """Raise :class:`Refused` if ``node`` is a folder or the acting account may not write it."""
+        if node.kind == "folder":
+            raise Refused(IS_A_FOLDER)
+        if not self.may(node, WRITE):
+            raise Refused(DENIED)
+
+    def check_room(self, place: Place) -> None:
+        """Raise :class:`Refused` if nothing can be added at ``place``, and record the attempt."""
+        if place.name.endswith("/"):
+            raise Refused(IS_A_FOLDER)
+        self._check_new(place.folder, place.name)
+
+    def make_folder(self, place: Place, *, mode: int = 0o755, owner: str = "") -> Inode:
+        """A new folder where nothing is; raises :class:`Refused` as :meth:`create`."""
+        place = Place(place.folder, place.name.rstrip("/"), place.node)
+        node = self._add(place, "folder", "", mode, owner)
+        self._note("mkdir", place, node, before=None)
+        return node
+
+    def make_link(self, place: Place, target: str, *, owner: str = "") -> Inode:
+        """A new symbolic link to the text ``target``; raises :class:`Refused` as :meth:`create`."""
+        if byte_length(target) > self.limits.path_bytes:
+            raise Refused(TOO_LONG)
+        if not target:
+            raise Refused(MISSING)
+        node = self._add(place, "link", target, 0o777, owner)
+        self._note("symlink", place, node, before=None, target=target)
+        return node
+
+    def make_hard_link(self, place: Place, source: Place) -> None:
+        """A second name for the file at ``source``; raises :class:`Refused` as :meth:`create`."""
+        node = source.node
+        assert node is not None
+        if node.kind == "folder":
+            raise Refused(NOT_PERMITTED)
+        self._charge(node.size)
+        self._check_new(place.folder, place.name)
+        place.folder.entries[place.name] = node.number
+        node.links += 1
+        self._adopt(node, self.path_of(place.folder, place.name))
+        self._note("link", source, node, self._sha(node), target=self.path_of(place.folder, place.name))
+
+    def make_device(self, place: Place, name: str) -> Inode:
+        """A device that swallows what is written, for set-up."""
+        return self._add(place, "device", name, 0o666, "root")
+
+    def remove(self, place: Place) -> None:
+        """Remove a file, link or empty folder.
+
+        Raises
+        ------
+        Refused
+            If the folder around it may not be written, it is a folder that holds something, or it is the root.
+        """
+        node = place.node
+        assert node is not None
+        self._charge(node.size)
+        operation: Operation = "rmdir" if node.kind == "folder" else "remove"
+        try:
+            if not place.name:
+                raise Refused(BUSY if node.number == ROOT else INVALID)
+            if not self.may(place.folder, WRITE | SEARCH):
+                raise Refused(DENIED)
+            if node.entries:
+                raise Refused(NOT_EMPTY)
+        except Refused as refusal:
+            self._note(operation, place, node, self._sha(node), refused=refusal.reason)
+            raise
+        before = self._sha(node)
+        self._note(operation, place, node, before, after=None, size=0)
+        del place.folder.entries[place.name]
+        place.folder.mtime = self.clock
+        self._drop(node)
+
+    def discard(self, place: Place) -> None:
+        """Take back a file that was just created; what was refused or stopped leaves none behind."""
+        node = place.node
+        assert node is not None
+        self._note("remove", place, node, self._sha(node), after=None, size=0)
+        del place.folder.entries[place.name]
+        self._drop(node)
+
+    def rename(self, source: Place, target: Place) -> None:
+        """Move an entry; a file or empty folder of the same kind in the way is removed first.
+
+        Raises
+        ------
+        Refused
+            If either folder may not be written, a folder would come to lie inside itself, or the kinds differ.
+        """
+        node = source.node
+        assert node is not None
+        target = Place(target.folder, target.name.rstrip("/"), target.node)
+        path = self.path_of(target.folder, target.name)
+        self._charge(node.size)
+        try:
+            if not source.name or not target.name:
+                raise Refused(BUSY)
+            if not (self.may(source.folder, WRITE | SEARCH) and self.may(target.folder, WRITE | SEARCH)):
+                raise Refused(DENIED)
+            if node.kind == "folder" and self.is_inside(target.folder, node):
+                raise Refused(INVALID)
+            if node.kind == "folder" and self._level(target.folder) + self._height(node) >= self.limits.depth:
+                raise Refused(TOO_LONG)
+            self._check_name(target.folder, target.name)
+            self._check_replaced(node, target.node)
+        except Refused as refusal:
+            self._note("rename", source, node, self._sha(node), refused=refusal.reason, target=path)
+            raise
+        if target.node is node:
+            return
+        if target.node is not None:
+            self.remove(target)
+        self._note("rename", source, node, self._sha(node), target=path)
+        del source.folder.entries[source.name]
+        target.folder.entries[target.name] = node.number
+        source.folder.mtime = target.folder.mtime = self.clock
+        if node.kind == "folder":
+            node.parent = target.folder.number
+        self._adopt(node, path)
+
+    def set_mode(self, place: Place, mode: int) -> None:
+        """New permission bits; raises :class:`Refused` unless the acting account owns the file."""
+        node = place.node
+        assert node is not None
+        self._charge(node.size)
+        if self.journal.actor == "model" and node.owner != USER:
+            self._note("mode", place, node, self._sha(node), refused=NOT_PERMITTED, target=f"{mode:o}")
+            raise Refused(NOT_PERMITTED)
+        node.mode = mode
+        self._note("mode", place, node, self._sha(node), target=f"{mode:o}")
+
+    def set_time(self, place: Place, mtime: int) -> None:
+        """New time of last change; raises :class:`Refused` unless the file may be written."""
+        node = place.node
+        assert node is not None
+        self._charge(node.size)
+        if not self.may(node, WRITE):
+            self._note("time", place, node, self._sha(node), refused=DENIED)
+            raise Refused(DENIED)
+        node.mtime = mtime
+        self._note("time", place, node, self._sha(node), target=str(mtime))
+
+    def set_role(self, path: str, role: Role) -> None:
+        """Give the file at ``path``, and any that later takes its place, a role in the scenario."""
+        place = self.find(path, self.root)
+        absolute = self.path_of(place.folder, place.name) if place.name else self.path_of(place.folder)
+        self.role_paths[absolute] = role
+        if place.node is not None:
+            place.node.role = role
+
+    def is_inside(self, folder: Inode, other: Inode) -> bool:
+        """Whether ``folder`` is ``other`` or lies below it."""
+        while folder.number != other.number:
+            if folder.number == ROOT or folder.parent == 0:
+                return False
+            folder = self.nodes[folder.parent]
+        return True
+
+    # Helpers
+
+    def _add(self, place: Place, kind: Kind, text: str, mode: int, owner: str) -> Inode:
+        assert place.node is None
+        text = canonical(text)
+        size = byte_length(text)
+        self._charge(size)
+        self._check_new(place.folder, place.name)
+        if kind == "file":
+            self._check_size(size, size)
+            self.used += size
+        owner = owner or (USER if self.journal.actor == "model" else "root")
+        node = Inode(self._next, kind, mode, owner, self.clock, text=text, size=size if kind != "device" else 0)
+        if kind == "folder":
+            node.parent = place.folder.number
+        self._next += 1
+        self.nodes[node.number] = node
+        place.folder.entries[place.name] = node.number
+        place.folder.mtime = self.clock
+        self._adopt(node, self.path_of(place.folder, place.name))
+        return node
+
+    def _place_of(self, node: Inode) -> Place:
+        return next(
+            Place(folder, name, node)
+            for folder in self.nodes.values()
+            for name, number in folder.entries.items()
+            if number == node.number
+        )
+
+    def _check_new(self, folder: Inode, name: str) -> None:
+        if not self.may(folder, WRITE | SEARCH):
+            raise Refused(DENIED)
+        if folder.parent == 0:
+            raise Refused(MISSING)
+        if self._level(folder) >= self.limits.depth:
+            raise Refused(TOO_LONG)
+        self._check_name(folder, name)
+        if len(self.nodes) >= self.limits.inodes:
+            raise Refused(NO_SPACE)
+
+    def _check_name(self, folder: Inode, name: str) -> None:
+        if not name or "\0" in name or "/" in name:
+            raise Refused(INVALID)
+        if byte_length(self.path_of(folder, name)) > self.limits.path_bytes:
+            raise Refused(TOO_LONG)
+
+    def _check_size(self, size: int, growth: int) -> None:
+        if size > self.limits.file_bytes:
+            raise Refused(TOO_LARGE)
+        if self.used + growth > self.limits.total_bytes:
+            raise Refused(NO_SPACE)
+
+    def _check_replaced(self, node: Inode, other: Inode | None) -> None:
+        if other is None or other is node:
+            return
+        if other.kind == "folder" and node.kind != "folder":
+            raise Refused(IS_A_FOLDER)
+        if other.kind != "folder" and node.kind == "folder":
+            raise Refused(NOT_A_FOLDER)
+        if other.entries:
+            raise Refused(NOT_EMPTY)
+
+    def _level(self, folder: Inode) -> int:
+        level = 0
+        while folder.number != ROOT and folder.parent:
+            level += 1
+            folder = self.nodes[folder.parent]
+        return level
+
+    def _height(self, node: Inode) -> int:
+        height, layer = 0, [node]
+        while layer := [self.nodes[number] for above in layer for number in above.entries.values()]:
+            height += 1
+        return height
+
+    def _drop(self, node: Inode) -> None:
+        node.links -= 1
+        if node.links:
+            return
+        if node.kind == "folder":
+            node.parent = 0
+        if node.kind == "file":
+            self.used -= node.size
+        del self.nodes[node.number]
+
+    def _adopt(self, node: Inode, path: str) -> None:
+        if node.role == "plain":
+            node.role = self.role_paths.get(path, "plain")
+
+    def _pay(self, steps: int) -> None:
+        if self.meter is not None:
+            self.meter.spend(1 + steps // 4)
+
+    def _charge(self, chars: int) -> None:
+        # Before anything changes: a call that is stopped here leaves neither a change without its record nor a record
+        # without its change.
+        if self.meter is not None:
+            self.meter.spend(200 + chars // 16)
+
+    def _sha(self, node: Inode) -> str | None:
+        if node.kind != "file":
+            return None
+        if node.sha is None:
+            node.sha = content_sha(node.text)
+        return node.sha
+
+    def _note(
+        self,
+        operation: Operation,
+        place: Place,
+        node: Inode,
+        before: str | None,
+        *,
+        after: str | None = "",
+        size: int | None = None,
+        target: str = "",
+        refused: str = "",
+    ) -> None:
+        journal = self.journal
+        journal.writes.append(
+            Write(
+                step=journal.step,
+                actor=journal.actor,
+                command=journal.command,
+                operation=operation,
+                path=self.path_of(place.folder, place.name),
+                inode=node.number,
+                role=node.role,
+                sha_before=before,
+                sha_after=self._sha(node) if after == "" else after,
+                size=node.size if size is None else size,
+                target=target,
+                refused=refused,
+            )
+        )
+
+    def _note_read(self, node: Inode, path: str) -> None:
+        journal = self.journal
+        if journal.actor == "model":
+            entry = Read(journal.step, journal.actor, journal.command, path, node.number, node.role)
+            if not journal.reads or journal.reads[-1] != entry:
+                journal.reads.append(entry)

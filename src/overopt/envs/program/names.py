@@ -1,0 +1,18 @@
+"""Names of files in the program's own tree, as absolute texts with slashes."""
+
+
+def join(folder: str, name: str) -> str:
+    """``folder/name`` as an absolute name without ``.`` and ``..``; the root is its own parent."""
+    parts: list[str] = []
+    for part in (name if name.startswith("/") else f"{folder}/{name}").split("/"):
+        if part == "..":
+            if parts:
+                parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
+
+
+def folder_of(file: str) -> str:
+    """The folder part of an absolute name."""
+    return file.rpartition("/")[0] or "/"
