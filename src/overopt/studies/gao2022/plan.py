@@ -111,6 +111,7 @@ class Plan(StudyPlan):
                     sampler=self.config.sampler,
                     replies_per_prompt=self.config.rl_replies,
                     place=self.place,
+                    needs=self.needs,
                     seed=stream_seed(self.seed, "compare", number),
                 )
                 self.put(f"distances/{held}.parquet", compared, "distances.parquet")

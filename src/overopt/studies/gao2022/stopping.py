@@ -1,0 +1,349 @@
+"""Is a run that a KL penalty held at a distance worth as much gold as one without it that was stopped there?"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from overopt.measure.intervals import DRAWS
+from overopt.measure.pools import mean_by_prompt
+from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Published, TableData
+from overopt.records.tables import read_table
+from overopt.seeding import stream
+from overopt.stats.estimate import FloatArray
+from overopt.stats.resampling import bootstrap_means_over_seeds
+from overopt.studies.claims import UNKNOWN, Interval, crossed, over_units
+from overopt.studies.gao2022.matched import gold_where, of_draws, wider
+from overopt.studies.gao2022.runs import Penalised, penalised_runs, several
+from overopt.studies.study_tables import RunTable, StudyTables
+
+MARGIN = 0.1
+STILL = 0.2
+"""Growth of KL over the last third of a run, as a share of its mean there, below which a run stands still."""
+SOURCE = "Gao et al. 2022, section 3.6, figure 9"
+
+
+def answer(tables: StudyTables) -> Answer:
+    """Gold at the end of penalised runs less gold of free runs at that distance, and how far the policies are apart."""
+    pairs = penalised_runs(tables)
+    return Answer(
+        id="stopping",
+        title="Penalty or early stopping",
+        question="Is a run that a KL penalty held at a distance worth what a free run was worth when it passed there?",
+        how=(
+            "The last policy of every run with a KL penalty is held against the run without one from the same seed, "
+            "where that first reached the same KL to the base policy: straight between its measurements, and before "
+            "the first of them along the law d(α − β ln d) through the first two. Gold is compared on the same "
+            "held-out prompts. Whether a penalised run had come to rest is read from the KL of its training batches: "
+            "growth along a straight line over the last third of its steps, as a share of the mean KL there. For one "
+            "penalty the two policies also answered the same prompts, and the exact KL of each reply to the other "
+            "policy and to the base policy was taken, in both directions."
+        ),
+        claims=[_gold_claim(tables, pairs), _rest_claim(tables, pairs), _apart_claim(tables)],
+        figures=[*_gold_figure(pairs), *_log_figure(tables, pairs)],
+        tables=[*_gold_table(tables, pairs), *_apart_table(tables)],
+        caveats=[
+            "Seeds are paired: both runs of a pair saw the same prompts in the same order. Policies of unrelated "
+            "seeds were not compared, so what two independent runs would be apart is not measured here.",
+            "The free policy is that of the measurement with the nearest KL, so the two distances to the start "
+            "differ a little.",
+        ],
+    )
+
+
+def _differences(pair: Penalised) -> FloatArray:
+    """Gold at a penalised run's end less gold of the free run there (S, P); nan where that never came so far."""
+    return np.stack(
+        [
+            held.gold_PK[:, -1] - gold_where(free, float(held.d_K[-1]))
+            for held, free in zip(pair.held, pair.free, strict=True)
+        ]
+    )
+
+
+def _over_seeds(values_SP: FloatArray, rng: np.random.Generator) -> tuple[float | None, Interval]:
+    """Mean and the wider of two intervals: over seeds and prompts, and over seeds alone by Student's t."""
+    value, both = crossed(values_SP, rng)
+    return value, wider(both, over_units(values_SP.mean(axis=1), rng)[1])
+
+
+def _gold_claim(tables: StudyTables, pairs: Sequence[Penalised]) -> Claim:
+    by_seed: dict[int, list[FloatArray]] = {}
+    left_out = 0
+    for pair in pairs:
+        for seed, values_P in zip(pair.seeds, _differences(pair), strict=True):
+            if np.isfinite(values_P).all():
+                by_seed.setdefault(seed, []).append(values_P)
+            else:
+                left_out += 1
+    value, ci = None, UNKNOWN
+    notes = []
+    if by_seed:
+        values_SP = np.stack([np.mean(found, axis=0) for found in by_seed.values()])
+        value, ci = _over_seeds(values_SP, stream(tables.seed, "stopping", "gold"))
+    else:
+        notes.append("no run with a penalty has a run without one that came as far")
+    if left_out:
+        notes.append(f"{left_out} penalised runs ended farther out than the free run of their seed and are left out")
+    early = sum(
+        float(held.d_K[-1]) < float(free.d_K[free.d_K > 0].min(initial=np.inf))
+        for pair in pairs
+        for held, free in zip(pair.held, pair.free, strict=True)
+    )
+    if early:
+        notes.append(f"{early} ended before the free run's first measurement, where its gold follows the law")
+    rests = [one for pair in pairs if (one := _growth(pair)) is not None]
+    still = sum(float(np.mean(growth)) <= STILL for growth in rests)
+    if rests:
+        notes.append(f"by the rule below, {still} of {len(rests)} penalties had brought their runs to rest")
+    prompts = pairs[0].held[0].gold_PK.shape[0] if pairs else 0
+    return Claim(
+        id="stopping-gold",
+        what=f"gold at the end of a penalised run less that of a free run at the same KL, equal within {MARGIN} sd",
+        value=value,
+        ci=ci,
+        counted=f"{several(len(by_seed), 'seed')} and {prompts} prompts, the wider of both together and seeds alone; "
+        f"{several(len(pairs), 'weight')} of the penalty in each",
+        unit="sd",
+        margin=MARGIN,
+        sentences={
+            "above": "A penalty leaves {size} more gold {ci} than stopping early at the same KL.",
+            "below": "A penalty leaves {size} less gold {ci} than stopping early at the same KL.",
+            "equal": f"A penalty is worth what stopping early is: gold differs by {{value}} {{ci}}, within {MARGIN} "
+            "sd.",
+            "open": "Whether a penalty is worth what stopping early is, is not decided: gold differs by {value} {ci}.",
+        },
+        published=Published(
+            finding="a KL penalty acts like stopping early: gold against KL stays the same",
+            source=SOURCE,
+            outcomes=("equal",),
+        ),
+        note="; ".join(notes),
+    )
+
+
+def _growth(pair: Penalised) -> list[float] | None:
+    """Growth of KL over the last third of each run as a share of its mean there; ``None`` with too few steps."""
+    found = [_growth_of(run) for run in pair.held]
+    return found if all(math.isfinite(value) for value in found) else None
+
+
+def _growth_of(run: RunTable) -> float:
+    steps, kl = run.log["step"].to_numpy(), run.log["kl"].to_numpy()
+    last = steps > steps.max() * 2 / 3
+    if last.sum() < 3 or kl[last].mean() <= 0:
+        return math.nan
+    slope = float(np.polyfit(steps[last], kl[last], 1)[0])
+    return slope * float(np.ptp(steps[last])) / float(kl[last].mean())
+
+
+def _rest_claim(tables: StudyTables, pairs: Sequence[Penalised]) -> Claim:
+    weight = tables.settings["compared_penalty"]
+    of = next((pair for pair in pairs if pair.weight == weight), None)
+    growth = None if of is None else _growth(of)
+    value, ci = (None, UNKNOWN) if growth is None else over_units(growth, stream(tables.seed, "stopping", "rest"))
+    return Claim(
+        id="stopping-rest",
+        what=f"growth of KL over the last third of the steps with penalty {weight:g}, as a share of its mean there; at "
+        f"rest within {STILL:.0%}".replace("%", " %"),
+        value=None if value is None else 100 * value,
+        ci=UNKNOWN if ci[0] is None or ci[1] is None else (100 * ci[0], 100 * ci[1]),
+        counted=several(len(growth or []), "seed"),
+        unit="%",
+        digits=0,
+        margin=100 * STILL,
+        sentences={
+            "above": f"With penalty {weight:g} runs were still moving away when they ended: KL grew by {{value}} "
+            f"{{ci}}.",
+            "below": f"With penalty {weight:g} runs were coming back when they ended: KL fell by {{size}} {{ci}}.",
+            "equal": f"With penalty {weight:g} runs had come to rest: over the last third KL changed by {{value}} "
+            f"{{ci}}.",
+            "open": f"Whether runs with penalty {weight:g} had come to rest is not decided: KL changed by {{value}} "
+            f"{{ci}}.",
+        },
+        note="" if value is not None else "runs are too short, or there are none with that penalty",
+    )
+
+
+def _apart(tables: StudyTables) -> dict[int, dict[str, FloatArray]]:
+    """Seed → means by prompt (P,): KL to the other and to the start, of the penalised ("first") and the free policy."""
+    weight = tables.settings["compared_penalty"]
+    of = next((pair for pair in penalised_runs(tables) if pair.weight == weight), None)
+    found = {}
+    for seed, run in zip(of.seeds, of.held, strict=True) if of is not None else ():
+        if not tables.has(f"distances/{run.name}"):
+            continue
+        table = read_table(tables.root / f"distances/{run.name}.parquet", "policy_distances")
+        found[seed] = {
+            f"{who}_{column}": mean_by_prompt(table.filter(policy=who), f"kl_to_{column}", tables.prompt_ids)
+            for who in ("first", "second")
+            for column in ("other", "start")
+        }
+    return found
+
+
+def _apart_claim(tables: StudyTables) -> Claim:
+    apart = _apart(tables)
+    weight = tables.settings["compared_penalty"]
+    value: float | None = None
+    ci = UNKNOWN
+    if apart:
+        values_SPK = np.stack(
+            [
+                np.stack([one["first_other"] + one["second_other"], one["first_start"] + one["second_start"]], axis=1)
+                for one in apart.values()
+            ]
+        )
+        other, start = values_SPK.mean(axis=(0, 1))
+        value = float(other / start)
+        rng = stream(tables.seed, "stopping", "apart")
+        draws = bootstrap_means_over_seeds(values_SPK, DRAWS, rng)
+        by_seed = values_SPK.mean(axis=1)
+        # Seeds weigh alike in their interval, by KL in the value: moved to it, as only the width is asked for.
+        mean, over = over_units(by_seed[:, 0] / by_seed[:, 1], rng)
+        moved = UNKNOWN
+        if mean is not None and over[0] is not None and over[1] is not None:
+            moved = (over[0] - mean + value, over[1] - mean + value)
+        ci = wider(of_draws(value, draws[:, 0] / draws[:, 1], values_SPK.shape[1]), moved)
+    return Claim(
+        id="stopping-apart",
+        what=f"KL between the policies of penalty {weight:g} and of stopping at the same KL, over their KL to the "
+        "start",
+        value=value,
+        ci=ci,
+        counted=f"{several(len(apart), 'seed')} and {len(tables.prompt_ids)} prompts, the wider of both together and "
+        "seeds alone; "
+        "both directions",
+        reference=1.0,
+        sentences={
+            "above": "The two policies are farther from each other than from the start: {value} times its KL {ci}.",
+            "below": "The two policies are closer to each other than to the start: {value} times its KL {ci}, though "
+            "not the same policy.",
+            "open": "The two policies are about as far from each other as from the start: {value} times its KL {ci}.",
+        },
+        note=(
+            "0 is the same policy; for small steps squared distances add, so two policies that went equally far in "
+            "unrelated directions would be at about 2"
+            if apart
+            else "no policies were compared"
+        ),
+    )
+
+
+def _gold_figure(pairs: Sequence[Penalised]) -> list[FigureData]:
+    rows: list[dict[str, Any]] = []
+    for pair in pairs:
+        for seed, held, free, values_P in zip(pair.seeds, pair.held, pair.free, _differences(pair), strict=True):
+            if np.isfinite(values_P).all():
+                d = float(held.d_K[-1])
+                gold = {"with the penalty": held.gold_PK[:, -1].mean(), "stopped early": gold_where(free, d).mean()}
+                rows += [
+                    {"penalty": f"{pair.weight:g}", "seed": seed, "d": d, "gold": float(value), "policy": name}
+                    for name, value in gold.items()
+                ]
+    if not rows:
+        return []
+    return [
+        FigureData(
+            name="stopping-gold",
+            title="Gold at the end of penalised runs, and of free runs stopped there",
+            caption="Two points at one distance are the two runs of a seed. Points carry the noise of "
+            "some hundred replies each; the claim averages their differences.",
+            rows=rows,
+            x=Axis(field="d", title="d = √KL to the base policy at the end (√nats)", from_zero=True),
+            y=Axis(field="gold", title="gold gained (standard deviations)"),
+            marks=("point",),
+            colour=Channel(field="penalty", title="KL penalty", is_ordered=True),
+            shape=Channel(field="policy", title=""),
+        )
+    ]
+
+
+def _log_figure(tables: StudyTables, pairs: Sequence[Penalised]) -> list[FigureData]:
+    rows: list[dict[str, Any]] = []
+    kinds = [(f"{pair.weight:g}", pair.held) for pair in pairs]
+    kinds += [("0", max((pair.free for pair in pairs), key=len))] if pairs else []
+    for weight, runs in kinds:
+        steps = sorted(set.intersection(*(set(run.log["step"].to_list()) for run in runs)))
+        by_run = np.stack([run.log.filter(run.log["step"].is_in(steps)).sort("step")["kl"].to_numpy() for run in runs])
+        rows += [
+            {"penalty": weight, "step": step, "kl": float(kl)}
+            for step, kl in zip(steps, by_run.mean(axis=0), strict=True)
+        ]
+    if not rows:
+        return []
+    return [
+        FigureData(
+            name="stopping-rest",
+            title="KL by training step: do penalised runs come to rest?",
+            caption="Of training batches before each step, mean over seeds.",
+            rows=rows,
+            x=Axis(field="step", title="training step"),
+            y=Axis(field="kl", title="KL to the base policy (nats)", from_zero=True),
+            marks=("line",),
+            colour=Channel(
+                field="penalty", title="KL penalty", is_ordered=True, values=("0", *(kind for kind, _ in kinds[:-1]))
+            ),
+        )
+    ]
+
+
+def _gold_table(tables: StudyTables, pairs: Sequence[Penalised]) -> list[TableData]:
+    rows = []
+    for pair in pairs:
+        values_SP = _differences(pair)
+        values_SP = values_SP[np.isfinite(values_SP).all(axis=1)]
+        rng = stream(tables.seed, "stopping", "table", f"{pair.weight:g}")
+        value, ci = _over_seeds(values_SP, rng) if len(values_SP) else (None, UNKNOWN)
+        growth = _growth(pair)
+        rows.append(
+            {
+                "penalty": pair.weight,
+                "seeds": len(values_SP),
+                "d": float(np.mean([run.d_K[-1] for run in pair.held])),
+                "gold": value,
+                "gold_ci": ci,
+                "growth": None if growth is None else 100 * float(np.mean(growth)),
+            }
+        )
+    if not rows:
+        return []
+    return [
+        TableData(
+            name="stopping-penalties",
+            title="Each penalty against stopping early",
+            columns={
+                "penalty": "penalty (sd/nat)",
+                "seeds": "seeds compared",
+                "d": "d at the end",
+                "gold": "gold, penalty less stopping (sd)",
+                "growth": "KL growth in the last third (%)",
+            },
+            rows=rows,
+        )
+    ]
+
+
+def _apart_table(tables: StudyTables) -> list[TableData]:
+    rows = [
+        {"seed": seed, **{name: float(values.mean()) for name, values in one.items()}}
+        for seed, one in _apart(tables).items()
+    ]
+    if not rows:
+        return []
+    return [
+        TableData(
+            name="stopping-apart",
+            title="KL between the two policies and to the start (nats)",
+            columns={
+                "seed": "seed",
+                "first_other": "KL(penalised ‖ stopped)",
+                "second_other": "KL(stopped ‖ penalised)",
+                "first_start": "KL(penalised ‖ start)",
+                "second_start": "KL(stopped ‖ start)",
+            },
+            rows=rows,
+            digits=2,
+        )
+    ]
