@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overopt.studies.gao2022.matched import first_reach, gold_where, of_draws, shared_distances, wider
+from overopt.studies.gao2022.matched import at_distances, first_reach, gold_where, of_draws, shared_distances, wider
 
 
 def _run(d, gold=None):
@@ -84,3 +84,13 @@ def test_an_estimate_outside_of_its_draws_stays_inside_its_interval():
 def test_the_wider_interval_holds_both():
     assert wider((0.0, 1.0), (-0.5, 0.5)) == (-0.5, 1.0)
     assert wider((None, None), (None, None)) == (None, None)
+
+
+def test_gold_is_read_by_the_law_below_the_first_measurement_wherever_runs_are_compared():
+    at = np.array([1.0, 1.7, 2.5])
+    gold = np.append(0.0, at * (0.4 - 0.3 * np.log(at)))
+    run = _run(np.append(0.0, at), gold=gold)
+    run.proxy_at = lambda d: np.full(2, 0.8 * d)
+    expected = 0.5 * (0.4 - 0.3 * np.log(0.5))
+    assert at_distances([run], "gold", np.array([0.5]))[0, 0, 0] == pytest.approx(expected)
+    assert at_distances([run], "gap", np.array([0.5]))[0, 0, 0] == pytest.approx(0.4 - expected)

@@ -20,12 +20,6 @@ POINTS = 5
 """Distances at which two families of runs are compared."""
 _MOST_MISSING = 0.01
 
-_AT: Mapping[Quantity, Callable[[RunTable, float], FloatArray]] = {
-    "gold": RunTable.gold_at,
-    "proxy": RunTable.proxy_at,
-    "gap": lambda run, d: run.proxy_at(d) - run.gold_at(d),
-}
-
 
 def shared_distances(runs: Sequence[RunTable], points: int = POINTS) -> FloatArray:
     """``points`` equal steps over the distances that all runs have measured on both sides; none if one stays at 0.
@@ -72,6 +66,13 @@ def early_gold(d_D2: FloatArray, gold_D2: FloatArray, d_DK: FloatArray) -> Float
     share_DK = (np.log(d_DK) - log[:, :1]) / (log[:, 1:] - log[:, :1])
     slopes = gold_D2 / d_D2
     return np.asarray(d_DK * ((1 - share_DK) * slopes[:, :1] + share_DK * slopes[:, 1:]))
+
+
+_AT: Mapping[Quantity, Callable[[RunTable, float], FloatArray]] = {
+    "gold": gold_where,
+    "proxy": RunTable.proxy_at,
+    "gap": lambda run, d: run.proxy_at(d) - gold_where(run, d),
+}
 
 
 def at_distances(runs: Sequence[RunTable], quantity: Quantity, d_K: FloatArray) -> FloatArray:

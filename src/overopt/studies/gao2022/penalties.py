@@ -31,10 +31,10 @@ def answer(tables: StudyTables) -> Answer:
             f"PPO against one proxy with a KL penalty of weight {_listed(tables)} and without one, from the same "
             "seeds, so that the same prompts come in the same order. The penalty is the exact KL of whole replies, "
             "earned with each token and differentiated, in standard deviations of the proxy per nat. Runs are "
-            "compared where each first reaches a distance, straight between measurements, at five equal steps from "
-            "their first measurements to the largest distance that all runs with and without that penalty reach, on "
-            "the same held-out prompts. Distances are taken as measured; their own error moves gold by much less "
-            "than gold's."
+            "compared where each first reaches a distance, straight between measurements (before the first one gold "
+            "follows the law), at five equal steps from their first measurements to the largest distance that all "
+            "runs with and without that penalty reach, on the same held-out prompts. Distances are taken as "
+            "measured; their own error moves gold by much less than gold's."
         ),
         claims=[
             _claim(tables, pairs, differences["gold"], "gold"),
@@ -45,6 +45,8 @@ def answer(tables: StudyTables) -> Answer:
         tables=_tables(tables, pairs, differences),
         caveats=[
             "All runs share one proxy: another one could answer a penalty differently.",
+            "Runs without a penalty take few large steps. Slower ones might be better at the same KL, which would "
+            "make a penalty look less useful; they were not run.",
             "Gao et al. say that their finding may depend on hyper-parameters; ours are those of one setting too.",
         ],
     )
@@ -191,8 +193,8 @@ def _counted(pairs: list[Penalised], differences: list[FloatArray]) -> str:
         return "nothing"
     seeds = len(set.intersection(*(set(pair.seeds) for pair in pairs)))
     return (
-        f"{differences[0].shape[1]} prompts and {several(seeds, 'seed')}, crossed; "
-        f"{several(len(pairs), 'weight')} of the penalty in each"
+        f"{differences[0].shape[1]} prompts and {several(seeds, 'seed')}, crossed; {several(len(pairs), 'weight')} of "
+        "the penalty in each"
     )
 
 

@@ -51,18 +51,20 @@ class Plan(StudyPlan):
         """All questions; several are answered from the same tables."""
         sizes = self.asking(self._sizes)
         penalties = self.asking(self._penalties)
+        data = sizes + self.asking(self._data)
+        policies = sizes + self.asking(self._policies)
         self.questions = {
             "sizes": sizes,
-            "data": sizes + self.asking(self._data),
-            "policies": sizes + self.asking(self._policies),
+            "data": data,
+            "policies": policies,
             "penalties": penalties,
             "stopping": penalties,
             "extrapolation": self.asking(self._extrapolation),
             "methods": sizes,
-            "distance": sizes + penalties,
+            "distance": policies + penalties,
             "epochs": self.asking(self._epochs),
             "labels": self.asking(self._labels),
-            "recalibration": sizes,
+            "recalibration": data,
             "entropy": sizes + penalties,
             "texts": sizes,
             "goodhart": sizes,

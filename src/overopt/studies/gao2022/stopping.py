@@ -46,6 +46,8 @@ def answer(tables: StudyTables) -> Answer:
         caveats=[
             "Seeds are paired: both runs of a pair saw the same prompts in the same order. Policies of unrelated "
             "seeds were not compared, so what two independent runs would be apart is not measured here.",
+            "Runs without a penalty take few large steps, and a penalised one has taken more steps by the time it is "
+            "as far out. Slower free runs might be worth more at the same KL; they were not run.",
             "The free policy is that of the measurement with the nearest KL, so the two distances to the start "
             "differ a little.",
         ],
@@ -213,8 +215,7 @@ def _apart_claim(tables: StudyTables) -> Claim:
         value=value,
         ci=ci,
         counted=f"{several(len(apart), 'seed')} and {len(tables.prompt_ids)} prompts, the wider of both together and "
-        "seeds alone; "
-        "both directions",
+        "seeds alone; both directions",
         reference=1.0,
         sentences={
             "above": "The two policies are farther from each other than from the start: {value} times its KL {ci}.",
