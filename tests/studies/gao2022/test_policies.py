@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from scipy.optimize import brentq
 
 from gao2022.made_tables import WIDTHS, Truth, made_study, rl_law, varied
 from overopt.records.tables import read_table, settings_of, write_table
@@ -40,7 +41,7 @@ def worse(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def same(tmp_path_factory):
-    truth = Truth(run=lambda name, parameters, penalty: rl_law(0.45, 0.3), gold_noise=0.4)
+    truth = Truth(run=lambda name, parameters, penalty: rl_law(0.45, 0.3, d_max=4.5), gold_noise=0.2)
     return made_study(tmp_path_factory.mktemp("same"), truth, parts=("policies",))
 
 
@@ -75,12 +76,16 @@ def test_policies_that_gain_alike_have_one_gap_and_one_peak(same):
 
 
 def test_a_peak_that_moves_with_size_is_measured(tmp_path):
-    # d (alpha - beta ln d) peaks at exp(alpha / beta - 1): 1.65 and, with the larger beta, 1.1.
+    # d (alpha - beta ln d) peaks at exp(alpha / beta - 1): 1.65 and, with the larger beta, 1.1. Half is lost at x times
+    # that, x (1 - ln x) being one half.
     def run(name, parameters, penalty):
-        return rl_law(0.45, 0.45 / (1 + np.log(1.1)) if "w224" in name else 0.3, d_max=4.0)
+        return rl_law(0.45, 0.45 / (1 + np.log(1.1)) if "w224" in name else 0.3, d_max=4.5)
 
-    claim = _claims(made_study(tmp_path, Truth(run=run, gold_noise=0.2), parts=("policies",)))["policies-peak"]
-    assert claim.value == pytest.approx(1.1 - np.exp(0.5), abs=0.15)
+    x = brentq(lambda x: x * (1 - np.log(x)) - 0.5, 1.5, 3)
+    tables = made_study(tmp_path, Truth(run=run, gold_noise=0.2), parts=("policies",))
+    assert policies.answer(tables).tables[0].rows[0]["lost"] == pytest.approx(x * np.exp(0.5), abs=0.2)
+    claim = _claims(tables)["policies-peak"]
+    assert claim.value == pytest.approx(x * (1.1 - np.exp(0.5)), abs=0.2)
     assert claim.ci[1] < 0
 
 
@@ -126,11 +131,11 @@ def test_policies_come_by_size_with_what_their_own_replies_are_worth(worse):
     assert rows[0]["start"] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_runs_without_a_peak_are_not_compared(tmp_path):
+def test_runs_that_keep_their_gold_are_not_compared(tmp_path):
     truth = Truth(run=lambda name, parameters, penalty: rl_law(0.45, 0.02))
     claim = _claims(made_study(tmp_path, truth, parts=("policies",)))["policies-peak"]
     assert claim.value is None
-    assert "chitchat-w64 is" in claim.note
+    assert claim.note.startswith("gold of chitchat-w64")
 
 
 def test_a_study_with_one_policy_or_few_prompts_says_so(tmp_path):

@@ -14,22 +14,26 @@ from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Pu
 from overopt.seeding import stream
 from overopt.stats.bon import best_of_n_curves, kl_bound
 from overopt.stats.estimate import FloatArray
-from overopt.stats.fitting import fit_law
-from overopt.stats.laws import fit_coefficients, peak_distance
-from overopt.stats.least_squares import point_weights
 from overopt.studies.claims import UNKNOWN, Interval, crossed
-from overopt.studies.gao2022.matched import at_distances, curve_rows, known, of_draws, point_rows, shared_distances
+from overopt.studies.gao2022.matched import (
+    at_distances,
+    curve_rows,
+    first_reach,
+    known,
+    of_draws,
+    point_rows,
+    shared_distances,
+)
 from overopt.studies.gao2022.runs import PolicyTables, policies, reference_proxy
 from overopt.studies.study_tables import RunTable, StudyTables
 
 GAP_MARGIN = 10
 """Percent of the mean gap."""
 PEAK_MARGIN = 0.5
-REACH = 2.0
-"""The law is fitted up to so many times the distance where gold is highest: collapsing policies leave it beyond."""
 POINTS = 12
 """Distances at which runs are compared."""
 SOURCE = "Gao et al. 2022, section 3.5, figure 7"
+ALONE = "one run of each policy: what another seed would change is not in the interval"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +60,9 @@ def answer(tables: StudyTables) -> Answer:
         how=(
             f"Best-of-n and PPO from {names or 'no policies'}, all against the proxy {proxy}. Gains are over each "
             "policy's own replies to the same held-out prompts, in standard deviations of gold on the main policy. "
-            f"The law d(α − β ln d) is fitted to PPO's gold up to {REACH:g} times the distance where gold is highest "
-            "on average over policies. Trends are contrasts of these policies prompt by prompt, per ten times the "
+            "Where gold turns is read where it has fallen to half of its highest mean, straight between "
+            "measurements: the law d(α − β ln d) has that place at a fixed multiple of its peak, and a flat peak has "
+            "no place of its own. Trends are contrasts of these policies prompt by prompt, per ten times the "
             "parameters: their intervals are over prompts, and speak of these policies rather than of all policies "
             "of those sizes."
         ),
@@ -158,7 +163,7 @@ def _gain_claim(tables: StudyTables, found: Sequence[_Policy], method: str) -> C
         published=Published(
             finding="the larger policy gains less gold from the same proxy", source=SOURCE, outcomes=("below",)
         ),
-        note="" if value is not None else "this study has fewer than two sizes of policy",
+        note="this study has fewer than two sizes of policy" if value is None else "" if method == "bon" else ALONE,
     )
 
 
@@ -173,7 +178,7 @@ def _gap_claim(tables: StudyTables, found: Sequence[_Policy]) -> Claim:
         if curve.low[1] > 0:
             value = 100 * float(curve.mean[0] / curve.mean[1])
             ci = of_draws(value, 100 * curve.draws[:, 0] / curve.draws[:, 1], len(tables.prompt_ids))
-            note = ""
+            note = ALONE
     return Claim(
         id="policies-gap",
         what="change of proxy less gold in PPO for ten times the policy's parameters, averaged over the distances that "
@@ -204,85 +209,55 @@ def _gap_claim(tables: StudyTables, found: Sequence[_Policy]) -> Claim:
 
 
 def _peak_claim(tables: StudyTables, found: Sequence[_Policy]) -> Claim:
-    trained, d_K = _with_runs(found)
+    trained, _ = _with_runs(found)
     value: float | None = None
     ci, note = UNKNOWN, "fewer than two sizes of policy were trained"
-    if len(trained) > 1 and d_K.size:
-        limit = _fitted_up_to(trained, d_K)
-        first, last = (_peak(tables, one, limit) for one in (trained[0], trained[-1]))
-        note = f"fitted up to d = {limit:.2f}"
-        if first.status == last.status == "ok":
-            value = last.d - first.d
-            with np.errstate(invalid="ignore"):
-                ci = of_draws(value, last.draws - first.draws, len(tables.prompt_ids))
-        else:
-            ends = ((trained[0], first), (trained[-1], last))
-            said = [f"the fit of {one.about.label} is {peak.status.replace('_', ' ')}" for one, peak in ends]
-            note = f"{' and '.join(said)}, {note}"
+    if len(trained) > 1:
+        first, last = (_lost_half(tables, one) for one in (trained[0], trained[-1]))
+        kept = [one.about.label for one, (d, _) in ((trained[0], first), (trained[-1], last)) if not math.isfinite(d)]
+        note = f"gold of {' and '.join(kept)} did not fall to half of its highest" if kept else ""
+        if not kept:
+            value = last[0] - first[0]
+            ci = of_draws(value, last[1] - first[1], len(tables.prompt_ids))
+            note = ALONE if ci[0] is not None else "in many draws of prompts gold does not fall to half of its highest"
     return Claim(
         id="policies-peak",
-        what=f"d at PPO's fitted peak of gold, largest policy less smallest, equal within {PEAK_MARGIN}",
+        what=f"d where PPO has lost half of its highest gold, largest policy less smallest, equal within {PEAK_MARGIN}",
         value=value,
         ci=ci,
         counted=_counted([trained[0], trained[-1]] if len(trained) > 1 else trained),
         unit="√nats",
         margin=PEAK_MARGIN,
         sentences={
-            "above": "Gold of the largest policy peaks {value} farther out {ci} than that of the smallest.",
-            "below": "Gold of the largest policy peaks {size} earlier {ci} than that of the smallest.",
-            "equal": f"Gold of the largest and the smallest policy peaks at the same distance within {PEAK_MARGIN}: "
+            "above": "The largest policy loses its gold {value} farther out {ci} than the smallest.",
+            "below": "The largest policy loses its gold {size} earlier {ci} than the smallest.",
+            "equal": f"The largest and the smallest policy lose their gold at the same distance within {PEAK_MARGIN}: "
             "{value} {ci}.",
-            "open": "Whether gold of the largest policy peaks elsewhere is not decided: {value} {ci}.",
+            "open": "Whether the largest policy loses its gold elsewhere is not decided: {value} {ci}.",
         },
         published=Published(finding="gold peaks at about the same KL", source=SOURCE, outcomes=("equal",)),
         note=note,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Peak:
-    """Of the law fitted to a run."""
+def _lost_half(tables: StudyTables, policy: _Policy) -> tuple[float, FloatArray]:
+    """d where gold has fallen to half of its highest, and its draws (D,); nan where it has not.
 
-    d: float
-    ci: Interval
-    draws: FloatArray
-    """(D,) of d; all policies draw the same prompts."""
-    status: str
-
-
-def _fitted_up_to(trained: Sequence[_Policy], d_K: FloatArray) -> float:
-    return float(REACH * _best_distance(trained, d_K)[0])
-
-
-def _peak(tables: StudyTables, policy: _Policy, limit: float) -> _Peak:
-    """From the measurements up to the distance ``limit``."""
+    All policies draw the same prompts.
+    """
     assert policy.run is not None
     kl, gold = (
         curve_intervals(values[None], stream(tables.seed, "policies", "peak"))
         for values in (policy.run.kl_PK, policy.run.gold_PK)
     )
-    use = (kl.mean > 0) & (np.sqrt(np.clip(kl.mean, 0, None)) <= limit)
-    fit = fit_law(
-        "rl",
-        kl.mean[use],
-        gold.mean[use],
-        gold_se=gold.se[use],
-        kl_draws=kl.draws[:, use],
-        gold_draws=gold.draws[:, use],
-        n_units=len(tables.prompt_ids),
-    )
-    if fit.peak is None:
-        return _Peak(d=math.nan, ci=UNKNOWN, draws=np.full(len(kl.draws), math.nan), status=fit.status)
-    weights = point_weights(kl.mean[use], gold.se[use], kl.mean[use] > 0)
-    d_DK = np.sqrt(np.clip(kl.draws[:, use], 0, None))
-    draws = peak_distance("rl", *fit_coefficients("rl", d_DK, gold.draws[:, use], weights))
-    low, high = fit.peak.d_ci
-    return _Peak(
-        d=fit.peak.d,
-        ci=(known(low), known(high)),
-        draws=fit.peak.d + fit.widened_by * (draws - fit.peak.d),
-        status=fit.status,
-    )
+    d_DK = np.sqrt(np.clip(np.vstack([kl.mean, kl.draws]), 0, None))
+    gold_DK = np.vstack([gold.mean, gold.draws])
+    peak_D = gold_DK.max(axis=1)
+    # Before its peak the curve counts as being there: only the way down is looked at.
+    is_before = np.arange(gold_DK.shape[1]) < gold_DK.argmax(axis=1)[:, None]
+    lost_DK = np.where(is_before, 0.0, peak_D[:, None] - gold_DK)
+    found = np.where(peak_D > 0, first_reach(lost_DK, peak_D / 2, d_DK), np.nan)
+    return float(found[0]), found[1:]
 
 
 def _figures(tables: StudyTables, found: Sequence[_Policy]) -> list[FigureData]:
@@ -342,13 +317,12 @@ def _tables(tables: StudyTables, found: Sequence[_Policy]) -> list[TableData]:
             "bon": float(one.bon_gold_PK.mean()),
             "rl": float(_at(one, "gold", best).mean()) if one in trained and d_K.size else None,
             "gap": float(_at(one, "gap", d_K).mean()) if one in trained and d_K.size else None,
-            "peak": None,
-            "peak_ci": UNKNOWN,
-            "status": "",
+            "lost": None,
+            "lost_ci": UNKNOWN,
         }
-        if one in trained and d_K.size:
-            peak = _peak(tables, one, _fitted_up_to(trained, d_K))
-            row["peak"], row["peak_ci"], row["status"] = known(peak.d), peak.ci, peak.status.replace("_", " ")
+        if one in trained:
+            d, draws = _lost_half(tables, one)
+            row["lost"], row["lost_ci"] = known(d), of_draws(known(d), draws, len(tables.prompt_ids))
         rows.append(row)
     if not rows:
         return []
@@ -363,12 +337,11 @@ def _tables(tables: StudyTables, found: Sequence[_Policy]) -> list[TableData]:
                 "bon": "best-of-n gain (sd)",
                 "rl": "PPO gain (sd)",
                 "gap": "PPO proxy less gold (sd)",
-                "peak": "d at PPO's fitted peak",
-                "status": "fit",
+                "lost": "d where PPO has lost half",
             },
             rows=rows,
             note="Gains of best-of-n are means over the n, gaps over the distances that all policies have in common; "
-            f"PPO's gains are those at d = {best[0]:.2f}. A peak whose fit is not ok is not compared."
+            f"PPO's gains are those at d = {best[0]:.2f}."
             if d_K.size
             else "Gains of best-of-n are means over the n that all policies have in common.",
         )
