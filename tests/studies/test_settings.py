@@ -68,10 +68,10 @@ def test_the_seed_changes_every_stage():
 
 def test_other_weights_are_other_stages(monkeypatch):
     plain = keys(chitchat())
-    monkeypatch.setattr("overopt.studies.stages.fingerprint", lambda width: "other" if width == 16 else str(width))
+    monkeypatch.setattr("overopt.studies.models.fingerprint", lambda width: "other" if width == 16 else str(width))
     changed = keys(chitchat())
     assert all(plain[name] != changed[name] for name in plain)  # the policy's files have another name too
-    monkeypatch.setattr("overopt.studies.stages.fingerprint", lambda width: str(width))
+    monkeypatch.setattr("overopt.studies.models.fingerprint", lambda width: str(width))
     only_16 = keys(chitchat())
     differs = {name for name in plain if changed[name] != only_16[name]}
     assert differs == {name for name in plain if "w16" in name}

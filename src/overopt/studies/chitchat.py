@@ -1,7 +1,7 @@
 """The default study: the whole phenomenon on real human conversations, with models a laptop can train.
 
-Prompts come from conversations that no model saw in training. A policy of a million parameters answers; a rubric is
-the gold; proxies of four sizes learn from gold-labelled pairs at two data sizes; best-of-n and a clipped policy
+Prompts come from conversations that no model saw in training. A policy of a quarter of a million parameters answers; a rubric is
+the gold; proxies of five sizes learn from gold-labelled pairs at two data sizes; best-of-n and a clipped policy
 gradient push against them. After Gao, Schulman, Hilton 2022 (arXiv:2210.10760), with intervals and seeds.
 """
 
@@ -36,9 +36,9 @@ PLACE = Place()
 class ChitchatConfig:
     """Every setting of the study."""
 
-    policy_width: int = 128
+    policy_width: int = 64
     """Which shipped model is the initial policy: 64, 128 or 224."""
-    proxy_widths: tuple[int, ...] = (8, 16, 32, 64)
+    proxy_widths: tuple[int, ...] = (8, 16, 32, 64, 128)
     """Shipped models that proxies start from."""
     pairs: tuple[int, ...] = (1_000, 10_000)
     """Training pairs; the larger set holds the smaller."""
@@ -54,14 +54,12 @@ class ChitchatConfig:
     rl_widths: tuple[int, ...] = (8, 16, 32)
     """Proxies (of the largest data size) that RL pushes against."""
     rl_seeds: int = 2
-    """Runs against proxies up to ``rl_seeded_width``, each against a proxy of its own; larger ones get one run."""
-    rl_seeded_width: int = 16
     rl_replies: int = 4
     """Replies to each evaluation prompt at each measurement."""
     reward_training: RewardTrainingConfig = field(default_factory=RewardTrainingConfig)
     """The learning rate is that of width 64; others scale it with width^-1/2, as small ones bear and need more."""
     rl: PolicyGradientConfig = field(
-        default_factory=lambda: PolicyGradientConfig(steps=40, measure_every=4, learning_rate=4e-4)
+        default_factory=lambda: PolicyGradientConfig(steps=48, measure_every=4, learning_rate=4e-4)
     )
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
 
@@ -86,21 +84,18 @@ class ChitchatConfig:
                 problems.append(f"{name} must be at least 2; got {getattr(self, name)}")
         if self.rl_seeds > self.proxy_seeds:
             problems.append("each RL seed has a proxy of its own: rl_seeds cannot exceed proxy_seeds")
-        if self.rl_seeds > 1 and self.rl_seeded_width > self.seeded_width:
-            problems.append(
-                f"rl_seeded_width is {self.rl_seeded_width}, but proxies above width {self.seeded_width} have one seed "
-                "(seeded_width)"
-            )
+        if self.rl_seeds > 1:
+            problems += [
+                f"{w} in rl_widths has one seed: it is above seeded_width"
+                for w in self.rl_widths
+                if w > self.seeded_width
+            ]
         if problems:
             raise ConfigError("; ".join(problems))
 
     def seeds(self, width: int) -> range:
         """Training seeds of proxies of that width."""
         return range(self.proxy_seeds if width <= self.seeded_width else 1)
-
-    def n_runs(self, width: int) -> int:
-        """RL runs against proxies of that width."""
-        return self.rl_seeds if width <= self.rl_seeded_width else 1
 
 
 PRESETS = {
@@ -205,7 +200,7 @@ def build(config: ChitchatConfig, *, preset: str, seed: int) -> Study:
                 tables[f"pair_scores/{name}.parquet"] = Output(proxy, "pair_scores.parquet")
                 tables[f"scores/{name}.parquet"] = Output(scores, "scores.parquet")
                 models[f"proxies/{name}"] = Output(proxy, MODEL_FOLDER)
-                if width not in config.rl_widths or pairs != max(config.pairs) or number >= config.n_runs(width):
+                if width not in config.rl_widths or pairs != max(config.pairs) or number >= config.rl_seeds:
                     continue
                 run = Stage(
                     run_rl,
