@@ -1,8 +1,8 @@
 """The default study: the whole phenomenon on real human conversations, with models a laptop can train.
 
-Prompts come from conversations that no model saw in training. A policy of a quarter of a million parameters answers; a rubric is
-the gold; proxies of five sizes learn from gold-labelled pairs at two data sizes; best-of-n and a clipped policy
-gradient push against them. After Gao, Schulman, Hilton 2022 (arXiv:2210.10760), with intervals and seeds.
+Prompts come from conversations that no model saw in training. A policy of a quarter of a million parameters answers; a
+rubric is the gold; proxies of five sizes learn from gold-labelled pairs at two data sizes; best-of-n and a clipped
+policy gradient push against them. After Gao, Schulman, Hilton 2022 (arXiv:2210.10760), with intervals and seeds.
 """
 
 from collections.abc import Sequence
