@@ -54,7 +54,7 @@ class Claim:
     """What the interval is over: ``64 prompts, 2 seeds``."""
     sentences: Mapping[Outcome, str]
     """For "above", "below" and "open", and for "equal" where there is a margin; ``{value}``, ``{size}`` (without its
-    sign) and ``{ci}`` are filled in."""
+    sign) and ``{ci}`` are filled in, the interval beside a size without that sign too."""
     level: float = 0.95
     unit: str = ""
     digits: int = 2
@@ -106,15 +106,24 @@ class Claim:
     @property
     def sentence(self) -> str:
         """The finding in words."""
-        low, high = (_number(end, self.digits) for end in self.ci)
-        ci = f"[{low}, {high}]"
         if self.outcome == "unknown":
-            known = "" if self.value is None else f" ({_number(self.value, self.digits)}{self._unit} {ci})"
+            known = "" if self.value is None else f" ({self._shown(self.value)} {self._interval(False)})"
             return f"Not known: {self.what}{known}{': ' + self.note if self.note else ''}."
         assert self.value is not None
-        values = {"value": self.value, "size": abs(self.value)}
-        shown = {name: _number(value, self.digits) + self._unit for name, value in values.items()}
-        return self.sentences[self.outcome].format(**shown, ci=ci)
+        words = self.sentences[self.outcome]
+        is_turned = "{size}" in words and self.value < 0
+        return words.format(
+            value=self._shown(self.value), size=self._shown(abs(self.value)), ci=self._interval(is_turned)
+        )
+
+    def _shown(self, value: float) -> str:
+        return _number(value, self.digits) + self._unit
+
+    def _interval(self, is_turned: bool) -> str:
+        """The interval, or that of the value with the other sign."""
+        ends = [None if end is None else -end for end in reversed(self.ci)] if is_turned else self.ci
+        low, high = (_number(end, self.digits) for end in ends)
+        return f"[{low}, {high}]"
 
     @property
     def _unit(self) -> str:
