@@ -7,11 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before numpy and torch read them: two processes with two threads each would wait for one another.
 os.environ |= {
     name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 }
+
+# No test asserts a time, and a machine that others use is slow now and then.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def overopt(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:

@@ -221,11 +221,11 @@ def test_texts_that_use_every_token_can_be_padded(folder, proxy):
     small = classifier()
     used = {token for tokens in encode_scored(proxy.tokenizer, prompts, replies) for token in tokens}
     model = RewardModel(small, proxy.tokenizer)
-    from overopt.rewards.checkpoint import _absent_token
+    from overopt.rewards.checkpoint import absent_token
 
-    assert _absent_token([[1, 5, 2], [1, 6, 2]], 4, preferred=0) == 0
-    assert _absent_token([[0, 1, 2], [0, 3, 2]], 4, preferred=None) in {0, 1, 3}
-    assert _absent_token([[0, 1, 2], [0, 3, 2]], 4, preferred=2) in {0, 1, 3}
+    assert absent_token([[1, 5, 2], [1, 6, 2]], 4, preferred=0) == 0
+    assert absent_token([[0, 1, 2], [0, 3, 2]], 4, preferred=None) in {0, 1, 3}
+    assert absent_token([[0, 1, 2], [0, 3, 2]], 4, preferred=2) in {0, 1, 3}
     assert len(used) > 90
     assert model.score(prompts, replies).tolist() == pytest.approx(scores_by_hand(folder, prompts, replies), abs=2e-4)
 

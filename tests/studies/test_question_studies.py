@@ -50,7 +50,7 @@ def test_every_question_is_answered_with_claims_that_follow_from_their_intervals
     results = results_of(folder)
     assert results["schema"] == "overopt.study/1"
     assert [question["id"] for question in results["questions"]] == QUESTIONS[study]
-    assert results["unanswered"] == []
+    assert results["unanswered"] == {}
     claims = [claim for question in results["questions"] for claim in question["claims"]]
     assert len({claim["id"] for claim in claims}) == len(claims)
     for claim in claims:

@@ -1,15 +1,17 @@
 """Bradley-Terry against hand arithmetic, and reward models that must learn, or unlearn, a word."""
 
 import contextlib
+import json
 import math
 import random
+import shutil
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from oracles.language_models import byte_tokenizer
-from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from overopt.errors import ConfigError, DataError, NonFiniteError
 from overopt.hf.encoding import encode_scored
@@ -124,6 +126,22 @@ def test_equal_rewards_cost_ln_2_and_shifts_cost_nothing():
     a, b = torch.tensor([1.0, 2.0]), torch.tensor([3.0, -1.0])
     assert float(bradley_terry_loss(a, a)) == pytest.approx(math.log(2))
     assert float(bradley_terry_loss(a + 5, b + 5)) == pytest.approx(float(bradley_terry_loss(a, b)))
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_a_base_without_a_padding_token_is_trained_like_any_other(base, tmp_path, monkeypatch, is_packed):
+    folder = tmp_path / "no-padding"
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": None}), encoding="utf-8")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder).pad_token_id is None
+    if not is_packed:
+        monkeypatch.setattr(reward_model, "fits_packing", lambda model: False)
+    model = train_reward_model(folder, *TRAIN, config=CONFIG, seed=0)
+    assert accuracy(model) > 0.9
 
 
 def test_soft_targets_are_a_cross_entropy():

@@ -24,7 +24,10 @@ DRY_RUN_SCHEMA = "overopt.dry_run/1"
 def run(
     study: Annotated[str, typer.Argument(help=f"Which study: {', '.join(STUDIES)}.")] = "chitchat",
     preset: Annotated[
-        str, typer.Option(help="smoke: everything in miniature, in a minute. default: the real thing.")
+        str,
+        typer.Option(
+            help="smoke: everything in miniature, in a minute. default: the real thing. full: for a GPU or a cluster."
+        ),
     ] = "default",
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")

@@ -142,7 +142,7 @@ class RewardModel:
                 "completion"
             )
         largest = max((max(text.ids, default=0) for text in texts), default=0)
-        if largest >= (known := _vocabulary(self.model)):
+        if largest >= (known := vocabulary_size(self.model)):
             raise DataError(
                 f"the tokenizer of {self.name} gives token {largest}, but the model knows {known}; "
                 "they do not belong together"
@@ -182,14 +182,14 @@ class RewardModel:
     @torch.inference_mode()
     def _forward(self, texts: "Sequence[_Text]") -> FloatArray:
         device = self.model.device
-        pad = _absent_token([text.ids for text in texts], _vocabulary(self.model), self.tokenizer.pad_token_id)
+        pad = absent_token([text.ids for text in texts], vocabulary_size(self.model), self.tokenizer.pad_token_id)
         ids_BT, mask_BT = right_padded([text.ids for text in texts], pad)
         inputs = {"input_ids": ids_BT.to(device), "attention_mask": mask_BT.to(device)}
         if any(text.types for text in texts):
             types = [text.types or [0] * len(text.ids) for text in texts]
             inputs["token_type_ids"] = right_padded(types, 0)[0].to(device)
         # A caller that trains in mixed precision would have the head in half precision.
-        with _padded_by(self.model, pad), torch.autocast(device.type, enabled=False):
+        with padded_by(self.model, pad), torch.autocast(device.type, enabled=False):
             logits = self.model(**inputs).logits
         if logits.shape != (len(texts), 1):
             raise ConfigError(
@@ -246,7 +246,7 @@ def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield rows
 
 
-def _absent_token(ids: Sequence[Sequence[int]], vocabulary: int, preferred: int | None) -> int:
+def absent_token(ids: Sequence[Sequence[int]], vocabulary: int, preferred: int | None) -> int:
     """A token to pad with: in none of the texts or, where those use the whole vocabulary, at the end of none.
 
     Decoders of Hugging Face find the last real token as the last one that is not the pad token of their configuration:
@@ -264,7 +264,7 @@ def _absent_token(ids: Sequence[Sequence[int]], vocabulary: int, preferred: int 
 
 
 @contextlib.contextmanager
-def _padded_by(model: PreTrainedModel, pad: int) -> Iterator[None]:
+def padded_by(model: PreTrainedModel, pad: int) -> Iterator[None]:
     """The model's configuration says ``pad`` inside, and what it said before outside."""
     configs = [model.config, model.config.get_text_config()]
     before = [config.pad_token_id for config in configs]
@@ -317,7 +317,7 @@ def _room(model: PreTrainedModel) -> int | None:
     return length
 
 
-def _vocabulary(model: PreTrainedModel) -> int:
+def vocabulary_size(model: PreTrainedModel) -> int:
     embeddings: Any = model.get_input_embeddings()
     return int(embeddings.num_embeddings)
 

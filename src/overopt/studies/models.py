@@ -46,7 +46,8 @@ class ModelRef:
         if name.startswith("chitchat-"):
             raise ConfigError(f"no shipped model is called {name}; there are {', '.join(_SHIPPED)}")
         if Path(name).is_dir():
-            return cls(name=name, files=_hash_of(Path(name).resolve()))
+            # The whole path: another process, or another node, may stand elsewhere.
+            return cls(name=str(Path(name).resolve()), files=_hash_of(Path(name).resolve()))
         if "/" not in name or name.startswith((".", "/", "~")):
             raise ConfigError(f"{name} is neither a shipped model ({', '.join(_SHIPPED)}), a folder nor a hub name")
         return cls(name=name, files="")

@@ -5,10 +5,12 @@ Names: a proxy is ``BASE-pPAIRS[-KIND]-sSEED``, a run ``PROXY[-POLICY][-klWEIGHT
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
+from overopt.errors import ConfigError
 from overopt.optimize.settings import PolicyGradientConfig
 from overopt.protocols import SamplerConfig
+from overopt.rewards.ensemble import How
 from overopt.rewards.shaping import Shaper
 from overopt.seeding import stream_seed
 from overopt.studies.models import FileRef, ModelRef
@@ -23,6 +25,7 @@ from overopt.studies.stages import (
     run_rl,
     score_pool,
     train_proxy,
+    train_round_proxy,
 )
 from overopt.studies.study import Output
 from overopt.training.reward_model import RewardTrainingConfig
@@ -118,25 +121,27 @@ class StudyPlan:
         parts += [] if labels.kind == "hard" else [labels.kind]
         parts += [] if labels.flip_rate == 0 else [f"flip{round(100 * labels.flip_rate)}"]
         name = "-".join([*parts, *([kind] if kind else []), f"s{number}"])
-        self._used[f"pair_scores/{name}.parquet"] = None
-        if name not in self._proxies:
-            training = self._training(model, epochs)
+        training = self._training(model, epochs)
+        usual: dict[str, Any] = {  # arguments of two functions
+            "label": f"proxy {name}",
+            "cost": 2 + pairs * training.epochs / 2_000 * (1 + 8 * self.millions(model)),
+            "needs": self.needs,
+            "base": model,
+            "config": training,
+            "place": self.place,
+            "seed": stream_seed(self.seed, "proxy", number),
+        }
+        if sets is None:
+            stage = Stage(train_proxy, preferences=[self.preferences], pairs=pairs, labels=labels, **usual)
+        else:
             stage = Stage(
-                train_proxy,
-                label=f"proxy {name}",
-                cost=2 + pairs * training.epochs / 2_000 * (1 + 8 * self.millions(model)),
-                preferences=[self.preferences] if sets is None else sets,
-                base=model,
-                pairs=pairs,
-                config=training,
-                labels=labels,
-                place=self.place,
-                needs=self.needs,
-                seed=stream_seed(self.seed, "proxy", number),
+                train_round_proxy,
+                preferences=sets,
+                pairs_of_each=pairs // len(sets),
+                held_out=self.preferences,
+                **usual,
             )
-            self._proxies[name], self._bases[name] = stage, model
-            self.put(f"pair_scores/{name}.parquet", stage, "pair_scores.parquet")
-            self.models[f"proxies/{name}"] = Output(stage, MODEL_FOLDER)
+        self._take_proxy(name, stage, model)
         if is_scored:
             self.scores_of(self.pool, name, "scores")
         return name
@@ -171,51 +176,58 @@ class StudyPlan:
         place = "" if policy == self.policy else f"-{policy.short_name}"
         self.runs[name] = {"proxy": proxy, "pool": f"pool{place}", "scores": f"scores{place}"}
         self._used |= dict.fromkeys([f"rl/{name}.parquet", f"logs/{name}.parquet"])
-        if name not in self._runs or snapshots:
-            effort = self.millions(policy) + 0.2
-            stage = Stage(
-                run_rl,
-                label=f"RL {name}",
-                cost=2.5 * config.steps * (effort + 0.1 * len(others)) * config.prompts_per_step * config.group / 256,
-                prompts=self.prompts,
-                proxies=[self._proxies[member] for member in (proxy, *others)],
-                combine=combine,
-                coefficient=coefficient,
-                shaping=list(shaping),
-                policy=policy,
-                start=None if start is None else self._runs[start],
-                sampler=self._config.sampler,
-                config=config,
-                replies_per_prompt=self._config.rl_replies,
-                snapshots=snapshots,
-                place=self.place,
-                needs=self.needs,
-                seed=stream_seed(self.seed, "rl", number),
-            )
-            self._runs[name] = stage
-            self.put(f"rl/{name}.parquet", stage, "rl.parquet")
-            self.put(f"logs/{name}.parquet", stage, "training_log.parquet")
-            self.models[f"policies/{name}"] = Output(stage, MODEL_FOLDER)
+        effort = self.millions(policy) + 0.2
+        stage = Stage(
+            run_rl,
+            label=f"RL {name}",
+            cost=2.5 * config.steps * (effort + 0.1 * len(others)) * config.prompts_per_step * config.group / 256,
+            prompts=self.prompts,
+            proxies=[self._proxies[member] for member in (proxy, *others)],
+            combine=combine,
+            coefficient=coefficient,
+            shaping=list(shaping),
+            policy=policy,
+            start=None if start is None else self._runs[start],
+            sampler=self._config.sampler,
+            config=config,
+            replies_per_prompt=self._config.rl_replies,
+            snapshots=snapshots,
+            place=self.place,
+            needs=self.needs,
+            seed=stream_seed(self.seed, "rl", number),
+        )
+        known = self._runs.get(name)
+        if known is not None and _without_snapshots(known) != _without_snapshots(stage):
+            raise ConfigError(f"two different runs of the study would be called {name}: name models and weights apart")
+        if known is not None and not snapshots:
+            stage = known
+        self._runs[name] = stage
+        self.put(f"rl/{name}.parquet", stage, "rl.parquet")
+        self.put(f"logs/{name}.parquet", stage, "training_log.parquet")
+        self.models[f"policies/{name}"] = Output(stage, MODEL_FOLDER)
         return name
 
     def average(self, proxies: Sequence[str], name: str) -> str:
         """The proxy whose weights are the mean of theirs."""
-        self._used[f"pair_scores/{name}.parquet"] = None
-        if name not in self._proxies:
-            stage = Stage(
-                average_proxies,
-                label=f"proxy {name}",
-                cost=3,
-                preferences=self.preferences,
-                proxies=[self._proxies[member] for member in proxies],
-                place=self.place,
-                needs=self.needs,
-            )
-            self._proxies[name], self._bases[name] = stage, self._bases[proxies[0]]
-            self.put(f"pair_scores/{name}.parquet", stage, "pair_scores.parquet")
-            self.models[f"proxies/{name}"] = Output(stage, MODEL_FOLDER)
+        stage = Stage(
+            average_proxies,
+            label=f"proxy {name}",
+            cost=3,
+            preferences=self.preferences,
+            proxies=[self._proxies[member] for member in proxies],
+            place=self.place,
+            needs=self.needs,
+        )
+        self._take_proxy(name, stage, self._bases[proxies[0]])
         self.scores_of(self.pool, name, "scores")
         return name
+
+    def _take_proxy(self, name: str, stage: Stage, base: ModelRef) -> None:
+        if self._proxies.setdefault(name, stage) != stage:
+            raise ConfigError(f"two different proxies of the study would be called {name}: name models and rates apart")
+        self._bases[name] = base
+        self.put(f"pair_scores/{name}.parquet", self._proxies[name], "pair_scores.parquet")
+        self.models[f"proxies/{name}"] = Output(self._proxies[name], MODEL_FOLDER)
 
     def pairs_of(self, run: Stage | None, label: str, first: int, count: int, held_out: int) -> Stage:
         """Gold-labelled pairs of the policy, or of what a run has made of it."""
@@ -281,5 +293,23 @@ class StudyPlan:
         return model.parameters / 1e6
 
 
+def _without_snapshots(stage: Stage) -> dict[str, object]:
+    return {name: value for name, value in stage.parameters.items() if name != "snapshots"}
+
+
 def _gold_files(gold: str) -> str:
-    return "" if gold == "rubric" or ":" in gold else ModelRef.of(gold).files
+    """Hash of what the gold's name stands for.
+
+    Raises
+    ------
+    ConfigError
+        If it is an ensemble, which has no scale before there are base samples.
+    """
+    kind, colon, rest = gold.partition(":")
+    if gold == "rubric":
+        return ""
+    if colon and kind == "judge":
+        return FileRef.of(rest).sha256
+    if colon and kind in get_args(How):
+        raise ConfigError(f"gold is {gold}, an ensemble; a study takes the rubric, a reward model or a judge")
+    return ModelRef.of(gold).files

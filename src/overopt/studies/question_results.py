@@ -4,11 +4,12 @@ Needs no torch. The function ``answer`` of the module that has a question's name
 """
 
 import re
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from overopt.errors import DataError
+from overopt.errors import DataError, OveroptError
 from overopt.measure.intervals import LEVEL
 from overopt.measure.plain import plain
 from overopt.measure.rl_run import SCHEMA
@@ -21,7 +22,7 @@ _SEED = re.compile(r"-s\d+$")
 
 
 def question_results(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
-    """All that can be answered from the tables of ``folder``; questions whose tables are not there are left out.
+    """All that can be answered from the tables of ``folder``; of other questions ``unanswered`` says why not.
 
     Raises
     ------
@@ -32,13 +33,19 @@ def question_results(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
     """
     check_tables(folder / "tables")
     tables = StudyTables(folder, header)
-    answers = [
-        answer_of(header["study"], question)(tables)
-        for question, needed in header["questions"].items()
-        if all((folder / "tables" / table).exists() for table in needed)
-    ]
+    answers: list[Answer] = []
+    unanswered: dict[str, str] = {}
+    for question, needed in header["questions"].items():
+        if not all((folder / "tables" / table).exists() for table in needed):
+            unanswered[question] = "not all of its tables are there"
+            continue
+        try:
+            answers.append(answer_of(header["study"], question)(tables))
+        except OveroptError as error:
+            unanswered[question] = str(error)
     if not answers:
-        raise DataError(f"{folder} does not hold the tables of any question of {header['study']}")
+        reasons = "; ".join(f"{question}: {reason}" for question, reason in unanswered.items())
+        raise DataError(f"{folder} does not answer any question of {header['study']}: {reasons}")
     pairs = settings_of(folder / "tables/preferences.parquet", "preferences")
     results = {
         "schema": SCHEMA,
@@ -57,14 +64,14 @@ def question_results(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
         "bon": _best_of_n(tables),
         "rl": [_run(tables, name) for name in tables.runs()],
         "questions": [answer.to_dict() for answer in answers],
-        "unanswered": [name for name in header["questions"] if name not in {answer.id for answer in answers}],
+        "unanswered": unanswered,
     }
     found = plain(results)
     assert isinstance(found, dict)
     return found
 
 
-def answer_of(study: str, question: str) -> Any:
+def answer_of(study: str, question: str) -> Callable[[StudyTables], Answer]:
     """The function that answers a question of a study."""
     module = import_module(f"overopt.studies.{study}.{question.replace('-', '_')}")
 

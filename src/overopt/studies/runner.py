@@ -15,7 +15,7 @@ from platform import python_version
 from typing import Any
 
 from overopt import __version__
-from overopt.errors import StorageError
+from overopt.errors import StageError, StorageError
 from overopt.measure.study import measure_study, read_header
 from overopt.records.tables import seal_tables
 from overopt.reports.answer_page import write_site
@@ -66,17 +66,26 @@ def run_study(
     StorageError
         If the folder cannot be written to, or holds another study or other settings.
     StageError
-        If stages failed; the results of the others stay and are used next time.
+        If stages failed; the results of the others stay and are used next time, and the questions that they answer
+        have their pages.
     """
     started = time.perf_counter()
     claim_folder(study, folder)
     store = store if store is not None else Store(folder / "store")
     all_stages = plan(study.stages())
     write_json(folder / PLAN_FILE, {"schema": PLAN_SCHEMA, "keys": [stage.key for stage in all_stages]})
-    run(all_stages if stages is None else stages, store, workers=workers, cluster=cluster, events=events)
-    missing = set() if stages is None else {stage.key for stage in estimate(all_stages, store, workers=1).missing}
+    failure: StageError | None = None
+    try:
+        run(all_stages if stages is None else stages, store, workers=workers, cluster=cluster, events=events)
+    except StageError as error:
+        # What the other stages answer is worth its pages.
+        failure = error
+    is_whole = stages is None and failure is None
+    missing = set() if is_whole else {stage.key for stage in estimate(all_stages, store, workers=1).missing}
     tables = {name: output for name, output in study.tables.items() if output.stage.key not in missing}
     if missing and not any(tables.keys() >= set(needed) for needed in study.questions.values()):
+        if failure is not None:
+            raise failure
         return None
     _export(tables, folder / "tables", store)
     seal_tables(folder / "tables")
@@ -91,6 +100,8 @@ def run_study(
     }
     write_json(folder / "results.json", results)
     _write_pages(results, folder)
+    if failure is not None:
+        raise failure
     return results
 
 
@@ -145,6 +156,12 @@ def claim_folder(study: Study, folder: Path) -> None:
         raise StorageError(f"cannot write to {folder}: {error.strerror or error}") from error
     found = read_header(folder)
     if found != header:
+        settings = ("schema", "study", "preset", "seed", "settings")
+        if all(found[name] == header[name] for name in settings):
+            raise StorageError(
+                f"{folder} holds this study as another version of overopt planned it; choose another folder with --out"
+            )
+        found, header = ({name: one[name] for name in settings} for one in (found, header))
         changed = ", ".join(_differences(found, header))
         raise StorageError(f"{folder} holds another study ({changed}); choose another folder with --out")
 

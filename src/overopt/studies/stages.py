@@ -7,7 +7,7 @@ in each stage: stages run side by side, and results do not depend on how many do
 import ctypes
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -188,30 +188,33 @@ def train_proxy(
     if len(train) < pairs:
         raise DataError(f"{pairs} training pairs were asked for, but gold decided only {len(train)}")
     labelled, targets = _labelled(train.head(pairs), labels, stream_seed(seed, "labels"))
-    proxy = train_reward_model(
-        base.path,
-        _prompts(labelled),
-        labelled["chosen"].to_list(),
-        labelled["rejected"].to_list(),
-        config=config,
-        seed=stream_seed(seed, "proxy", base.width if base.width is not None else base.name, pairs),
-        targets=targets,
-        device=place.device,
-        progress=ctx.progress,
-    )
-    save_reward_model(proxy, ctx.out / MODEL_FOLDER)
-    settings = {
-        "width": base.width,
-        "base": base.short_name,
-        "base_files": base.files,
-        "parameters": sum(p.numel() for p in proxy.model.parameters()),
-        "pairs": pairs,
-        "seed": seed,
-        "labels": asdict(labels),
-        "flipped": int(labelled["flipped"].sum()),
-        "training": asdict(config),
-    }
-    _write_pair_scores(ctx, tables[0], settings, place)
+    more = {"labels": asdict(labels)}
+    _train(ctx, labelled, targets, tables[0], base=base, config=config, place=place, seed=seed, more=more)
+
+
+@stage_function(name="study.round_proxy", version=1, title="proxy of a round")
+def train_round_proxy(
+    ctx: StageContext,
+    *,
+    preferences: list[Path],
+    pairs_of_each: int,
+    held_out: Path,
+    base: ModelRef,
+    config: RewardTrainingConfig,
+    place: Place,
+    seed: int,
+) -> None:
+    """A proxy trained on as many pairs of each round's set; it is judged, as all proxies, on pairs of ``held_out``."""
+    _prepare_torch()
+    tables = [read_table(folder / "preferences.parquet", "preferences") for folder in preferences]
+    judged = read_table(held_out / "preferences.parquet", "preferences")
+    known = judged.filter("held_out")["pair_id"]
+    shares = [table.filter(~pl.col("held_out") & ~pl.col("pair_id").is_in(known.implode())) for table in tables]
+    for share in shares:
+        if len(share) < pairs_of_each:
+            raise DataError(f"{pairs_of_each} pairs of each round were asked for, but gold decided only {len(share)}")
+    train = pl.concat([share.head(pairs_of_each) for share in shares])
+    _train(ctx, train, None, judged, base=base, config=config, place=place, seed=seed, more={"rounds": len(tables)})
 
 
 @stage_function(name="study.averaged_proxy", version=1, title="averaged proxy")
@@ -292,8 +295,8 @@ def run_rl(
     combine, coefficient
         How several proxies become one score, on the scale of their replies to the held-out pairs.
     shaping
-        After the reward was divided by the proxy's spread over replies of the base policy; a shaper that compares with
-        the reference's replies takes the raw log-odds instead.
+        After the proxy's mean over replies of the base policy was taken off and its spread divided out; a shaper that
+        compares with the reference's replies takes the raw log-odds instead.
     start
         An RL run whose last policy this one starts from; KL is measured to ``policy`` all the same.
     snapshots
@@ -303,10 +306,12 @@ def run_rl(
     reference, gold = policy.load(device=place.device), place.scorer()
     table = read_table(prompts / "prompts.parquet", "prompts")
     evaluation = table.filter(pl.col("split") == "evaluation")
-    scorer, spread = _combined(proxies, combine, coefficient, place)
-    # Rewards in units of the proxy's spread over replies of the base policy, fixed once and for all.
+    scorer, mean, spread = _combined(proxies, combine, coefficient, place)
+    # Rewards in units of the proxy's spread over replies of the base policy, fixed once and for all. Only what is
+    # shaped further has a zero that matters.
     is_relative = any(shaper.needs_reference for shaper in shaping)
-    shapers = [*shaping] if is_relative else [Standardise(mean=0.0, sd=spread), *shaping]
+    units = Standardise(mean=mean if shaping else 0.0, sd=spread)
+    shapers = [*shaping] if is_relative else [units, *shaping]
     measurement = Measurement(
         reference,
         _prompts(evaluation),
@@ -489,6 +494,46 @@ def _labelled(train: pl.DataFrame, plan: LabelPlan, seed: int) -> tuple[pl.DataF
     return sides, None
 
 
+def _train(
+    ctx: StageContext,
+    pairs: pl.DataFrame,
+    targets: list[float] | None,
+    judged: pl.DataFrame,
+    *,
+    base: ModelRef,
+    config: RewardTrainingConfig,
+    place: Place,
+    seed: int,
+    more: Mapping[str, object],
+) -> None:
+    """Train on ``pairs`` and score the held-out pairs of ``judged``."""
+    proxy = train_reward_model(
+        base.path,
+        _prompts(pairs),
+        pairs["chosen"].to_list(),
+        pairs["rejected"].to_list(),
+        config=config,
+        seed=stream_seed(seed, "proxy", base.width if base.width is not None else base.name, len(pairs)),
+        targets=targets,
+        device=place.device,
+        progress=ctx.progress,
+    )
+    save_reward_model(proxy, ctx.out / MODEL_FOLDER)
+    settings = {
+        "width": base.width,
+        "base": base.short_name,
+        "base_files": base.files,
+        "parameters": sum(p.numel() for p in proxy.model.parameters()),
+        "pairs": len(pairs),
+        "seed": seed,
+        "labels": asdict(LabelPlan()),
+        "flipped": int(pairs["flipped"].sum()),
+        "training": asdict(config),
+        **more,
+    }
+    _write_pair_scores(ctx, judged, settings, place)
+
+
 def _write_pair_scores(ctx: StageContext, preferences: pl.DataFrame, settings: dict[str, object], place: Place) -> None:
     # What is scored is what was saved and what others will load.
     proxy = RewardModel.load(ctx.out / MODEL_FOLDER, device=place.device)
@@ -502,18 +547,21 @@ def _write_pair_scores(ctx: StageContext, preferences: pl.DataFrame, settings: d
     write_table(pl.DataFrame(scores), ctx.out / "pair_scores.parquet", "pair_scores", settings)
 
 
-def _combined(proxies: Sequence[Path], combine: str, coefficient: float | None, place: Place) -> tuple[Scorer, float]:
-    """The scorer, and its spread over the base policy's replies to held-out pairs."""
+def _combined(
+    proxies: Sequence[Path], combine: str, coefficient: float | None, place: Place
+) -> tuple[Scorer, float, float]:
+    """The scorer, its mean and its spread over the base policy's replies to held-out pairs."""
     members = [RewardModel.load(folder / MODEL_FOLDER, device=place.device) for folder in proxies]
     held_out = [read_table(folder / "pair_scores.parquet", "pair_scores") for folder in proxies]
     scores_MB = np.stack([np.concatenate([t["score_chosen"], t["score_rejected"]]) for t in held_out])
     if combine == "single":
         if len(members) != 1:
             raise DataError(f"{len(members)} proxies are not a single one; say how they are combined")
-        return members[0], float(scores_MB[0].std()) or 1.0
+        return members[0], float(scores_MB[0].mean()), float(scores_MB[0].std()) or 1.0
     how: How = combine  # type: ignore[assignment]  # one of the rest
     ensemble = Ensemble(members, how=how, coefficient=coefficient, calibration=Calibration.from_scores(scores_MB))
-    return ensemble, float(combine_scores(ensemble.calibration.apply(scores_MB), how, coefficient).std()) or 1.0
+    scores_B = combine_scores(ensemble.calibration.apply(scores_MB), how, coefficient)
+    return ensemble, float(scores_B.mean()), float(scores_B.std()) or 1.0
 
 
 def _kl_by_step(run: Path) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from overopt.hf.hidden import end_states, fits_packing
 from overopt.hf.loading import choose_device
 from overopt.hf.packing import PromptReplies, n_shared
 from overopt.protocols import Prompt
-from overopt.rewards.checkpoint import RewardModel, linear_head
+from overopt.rewards.checkpoint import RewardModel, absent_token, linear_head, padded_by, vocabulary_size
 from overopt.seeding import stream
 
 PLACES = 4_096
@@ -90,8 +90,14 @@ def train_reward_model(
         raise DataError("a pair has the same text on both sides; drop such pairs first")
     if targets is not None and not (len(targets) == len(prompts) and all(0 <= target <= 1 for target in targets)):
         raise DataError(f"{len(prompts)} pairs need as many targets, each within 0 and 1")
+    # Weights are safetensors only, and no code from a model's repository runs.
     model = AutoModelForSequenceClassification.from_pretrained(
-        base, num_labels=1, dtype=torch.float32, attn_implementation="eager"
+        base,
+        num_labels=1,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        use_safetensors=True,
+        trust_remote_code=False,
     )
     torch.nn.init.zeros_(model.score.weight)
     model.to(choose_device(device))
@@ -143,7 +149,7 @@ def _losses(
     chosen: Sequence[Sequence[int]],
     rejected: Sequence[Sequence[int]],
     targets: torch.Tensor | None,
-    pad: int,
+    pad: int | None,
 ) -> Callable[[np.ndarray], Iterator[torch.Tensor]]:
     """Of the numbers (B,) of pairs, terms that add up to their mean loss, for one backward pass each.
 
@@ -161,7 +167,7 @@ def _losses(
     ]
     starts = [ids[:n] for n, ids in zip(shared, chosen, strict=True)]
     # The two sides of a pair stay together however long they are: their loss is one term.
-    texts = PromptReplies(starts, endings, pad=pad, share=2, room=None)
+    texts = PromptReplies(starts, endings, pad=0, share=2, room=None)
     return partial(_packed_losses, model, head, texts, targets)
 
 
@@ -186,11 +192,14 @@ def _padded_losses(
     chosen: Sequence[Sequence[int]],
     rejected: Sequence[Sequence[int]],
     targets: torch.Tensor | None,
-    pad: int,
+    pad: int | None,
     rows: np.ndarray,
 ) -> Iterator[torch.Tensor]:
-    ids_BT, mask_BT = right_padded([chosen[row] for row in rows] + [rejected[row] for row in rows], pad)
-    with torch.autocast(model.device.type, torch.bfloat16):
+    texts = [chosen[row] for row in rows] + [rejected[row] for row in rows]
+    # The model takes the score at the last token that is not padding: the padding is a token that no text holds.
+    padding = absent_token(texts, vocabulary_size(model), pad)
+    ids_BT, mask_BT = right_padded(texts, padding)
+    with padded_by(model, padding), torch.autocast(model.device.type, torch.bfloat16):
         reward_2B = model(input_ids=ids_BT.to(model.device), attention_mask=mask_BT.to(model.device)).logits[:, 0]
     chosen_B, rejected_B = reward_2B.float().chunk(2)
     yield bradley_terry_loss(chosen_B, rejected_B, None if targets is None else targets[rows])

@@ -111,3 +111,14 @@ def test_without_the_grid_nothing_is_claimed(tmp_path):
     assert {claim.outcome for claim in found.claims} == {"unknown"}
     assert not found.figures
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_the_pairs_behind_the_trends_of_coefficients_are_named_size_by_size(grid):
+    caveat = data.answer(grid).caveats[-1]
+    used = {}
+    for row in data.answer(grid).figures[-1].rows:
+        if row["coefficient"] == "α":
+            used.setdefault(row["parameters"], []).append(row["pairs"])
+    spans = {f"{min(pairs):,} to {max(pairs):,}" for pairs in used.values() if len(pairs) > 1}
+    assert spans
+    assert all(span in caveat for span in spans)

@@ -100,3 +100,9 @@ def test_fewer_than_four_runs_or_seeds_have_no_interval(tmp_path):
     assert claims["distance-exponent"].outcome == "unknown"
     assert claims["distance-penalty"].outcome == "unknown"
     assert "an interval needs four seeds" in claims["distance-penalty"].note
+
+
+def test_a_small_share_of_kl_keeps_its_digits_and_says_which_batches_it_is_of(made):
+    _write_logs(made, power=2.0, held=0.02, scatter=0.0)
+    sentence = _claims(made)["distance-penalty"].sentence
+    assert "the mean KL of the last tenth of the training batches is 0.020 [" in sentence

@@ -85,3 +85,11 @@ def test_only_seeds_that_have_all_three_are_compared(tmp_path):
     (tables.root / "pair_scores/w16-p2000-e4-s1.parquet").unlink()
     claim = _claims(tables)["epochs-fresh"]
     assert claim.counted == "960 held-out pairs and 2 training seeds, crossed"
+
+
+def test_published_differences_say_what_was_trained_and_have_a_true_minus_sign():
+    claims = _claims_of_nothing()
+    again = claims["epochs-again"].published.finding
+    assert again.endswith("\N{MINUS SIGN}0.0022 nats")
+    assert "four passes over 2,000 pairs against one pass over 2,000" in again
+    assert "one pass over 8,000" in claims["epochs-fresh"].published.finding

@@ -164,3 +164,11 @@ def test_a_constant_proxy_is_left_out_and_named(tmp_path):
     found = answer(opened_again(tables))
     assert "w16" in " ".join(found.caveats)
     assert {row["proxy"] for row in found.tables[0].rows} == {"w8", "w32"}
+
+
+def test_parts_are_not_weighed_where_no_gold_was_lost(tmp_path):
+    found = claims(answer(study(tmp_path, shift=-1.5)[0]))
+    for place in ("ppo-peak", "ppo-end"):
+        assert (found[place].value, found[place].outcome) == (None, "unknown")
+        assert found[place].note.startswith("that gold was lost at all is not certain: \N{MINUS SIGN}")
+    assert found["bon-end"].outcome == "above"

@@ -66,6 +66,18 @@ def test_only_the_rate_of_the_paper_is_held_against_it(noisy):
     assert _claims(noisy)["labels-flip10-gold"].agreement == "not_published"
 
 
+def test_the_papers_remark_on_sampled_labels_is_not_held_against_soft_ones(noisy):
+    claims = _claims(noisy)
+    assert claims["labels-sampled-gold"].agreement == "not_comparable"
+    assert claims["labels-soft-gold"].agreement == "not_published"
+
+
+def test_every_share_of_labels_that_are_turned_round_has_a_claim(tmp_path):
+    truth = varied(Truth(), flip_rates=(0.05, 0.1, 0.25, 0.4), prompts=16, pool=32)
+    claims = _claims(made_study(tmp_path, truth, parts=("labels",)))
+    assert [name for name in claims if "flip" in name] == [f"labels-flip{rate}-gold" for rate in (40, 25, 10, 5)]
+
+
 def test_the_share_of_sampled_labels_against_gold_is_that_of_the_probabilities(noisy):
     gap = (noisy.preferences["gold_chosen"] - noisy.preferences["gold_rejected"]).to_numpy() / (GOLD_SD * UNIT)
     assert f"contradicts gold in {100 * np.mean(1 / (1 + np.exp(gap))):.0f} %" in labels.answer(noisy).how

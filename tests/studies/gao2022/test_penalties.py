@@ -92,3 +92,14 @@ def test_without_penalised_runs_nothing_is_claimed(tmp_path):
     answer = penalties.answer(made_study(tmp_path, parts=("labels",)))
     assert all(claim.value is None and claim.note for claim in answer.claims)
     assert not answer.figures
+
+
+def test_a_penalty_under_which_a_run_never_moved_is_named_and_not_counted(tmp_path):
+    def run(name, parameters, penalty):
+        found = rl_law(0.45, 0.25, d_max=HELD_AT if penalty else 3.0)
+        return replace(found, kl=[0.0] * len(found.kl)) if penalty == 0.4 else found
+
+    truth = varied(Truth(run=run), penalties=(0.15, 0.4))
+    claim = _claims(made_study(tmp_path, truth, parts=("penalties",)))["penalties-frontier"]
+    assert "1 weight of the penalty" in claim.counted
+    assert claim.note == "left out, since a run never moved: penalty 0.4"

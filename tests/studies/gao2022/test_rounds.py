@@ -9,7 +9,8 @@ import pytest
 from gao2022.made_tables import RunTruth, Truth, made_study, varied
 from overopt.studies.gao2022 import rounds
 
-ALPHA, BETA, AT_ONCE = 0.5, 0.25, 0.6
+ALPHA, BETA, AT_ONCE = 0.5, 0.4, 0.6
+"""Gold of a single run peaks at d = exp(1/4), well inside of its 3, so that the law is identified."""
 
 
 def _gold(d: np.ndarray, k: int, alpha: float = ALPHA) -> np.ndarray:
@@ -104,7 +105,72 @@ def test_a_single_run_that_stayed_behind_the_last_round_is_not_compared(tmp_path
     assert "share no distance" in claim.note
 
 
-def test_a_fit_that_is_not_ok_is_named_beside_its_prediction(tmp_path):
+@pytest.fixture(scope="module")
+def half_way(tmp_path_factory):
+    """The single run ends at 1.6, in the second round; beyond it the third round gains nothing."""
+    usual = _runs(follows=True)
+
+    def run(name, parameters, penalty):
+        if name.startswith("round3"):
+            return _runs(follows=False)(name, parameters, penalty)
+        if not name.startswith("single"):
+            return usual(name, parameters, penalty)
+        d = np.linspace(0, 1.6, 11)
+        gold = d * (1.2 - 1.1 * np.log(np.where(d > 0, d, 1.0)))
+        return RunTruth(steps=range(11), kl=(d**2).tolist(), gold=gold.tolist(), proxy=d.tolist())
+
+    folder = tmp_path_factory.mktemp("half")
+    return made_study(folder, Truth(run=run, gold_noise=0.05), parts=("rounds",))
+
+
+def test_the_prediction_is_judged_within_the_distances_of_the_single_run_by_the_round_that_passes_there(half_way):
+    claim = _claims(half_way)["rounds-prediction"]
+    measured = float(_gold(np.array([1.6]), 2)[0])
+    predicted = 1.6 * (1.2 - 1.1 * math.log(1.6) + 1.1 * math.log(2))
+    assert claim.value == pytest.approx(measured - predicted, abs=0.08)
+    assert "seed 0 at d = 1.6" in claim.note
+    assert "in round 2" in claim.note
+
+
+def test_rounds_beyond_the_single_run_have_no_prediction(half_way):
+    found = rounds.answer(half_way)
+    assert [row["predicted"] is None for row in found.tables[0].rows] == [False, True, True]
+    drawn = [row for row in found.figures[0].rows if row["kind"] == "predicted" and row["panel"] == "seed 0"]
+    assert [row["round"] for row in drawn] == [1]
+
+
+def test_a_single_run_that_the_first_round_passes_says_nothing_of_rounds(tmp_path):
+    usual = _runs(follows=True)
+
+    def run(name, parameters, penalty):
+        if not name.startswith("single"):
+            return usual(name, parameters, penalty)
+        d = np.linspace(0, 0.8, 11)
+        gold = d * (0.2 - 0.8 * np.log(np.where(d > 0, d, 1.0)))
+        return RunTruth(steps=range(11), kl=(d**2).tolist(), gold=gold.tolist(), proxy=d.tolist())
+
+    claim = _claims(made_study(tmp_path, Truth(run=run, gold_noise=0.05), parts=("rounds",)))["rounds-prediction"]
+    assert claim.outcome == "unknown"
+    assert "the first round passes: seed 0, 1" in claim.note
+
+
+def test_a_law_that_is_not_identified_predicts_nothing(tmp_path):
+    usual = _runs(follows=True)
+
+    def run(name, parameters, penalty):
+        truth = usual(name, parameters, penalty)
+        if not name.startswith("single"):
+            return truth
+        return RunTruth(steps=truth.steps, kl=truth.kl, gold=[0.3 * kl**0.5 for kl in truth.kl], proxy=truth.proxy)
+
+    found = rounds.answer(made_study(tmp_path, Truth(run=run), parts=("rounds",)))
+    claim = next(claim for claim in found.claims if claim.id == "rounds-prediction")
+    assert (claim.value, claim.outcome) == (None, "unknown")
+    assert "0 seeds" in claim.counted
+    assert not [row for row in found.figures[0].rows if row["kind"] == "predicted"]
+
+
+def test_a_seed_whose_law_is_not_identified_is_left_out_and_named(tmp_path):
     usual = _runs(follows=True)
 
     def run(name, parameters, penalty):
@@ -115,6 +181,8 @@ def test_a_fit_that_is_not_ok_is_named_beside_its_prediction(tmp_path):
 
     claim = _claims(made_study(tmp_path, Truth(run=run), parts=("rounds",)))["rounds-prediction"]
     assert "seed 1 unidentified" in claim.note
+    assert "1 seed," in claim.counted
+    assert claim.value == pytest.approx(0.0, abs=0.1)
 
 
 def test_a_study_too_small_to_tell_or_without_rounds_says_so(tmp_path):

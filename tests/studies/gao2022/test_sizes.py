@@ -161,3 +161,14 @@ def test_proxies_without_runs_still_give_best_of_n(tmp_path):
     claims = _claims(study.tables)
     assert claims["sizes-beta-rl"].outcome == "unknown"
     assert claims["sizes-alpha-bon"].outcome != "unknown"
+
+
+def test_sizes_that_were_trained_once_are_those_of_the_tables(tmp_path):
+    def caveats(folder, seeded):
+        settings = {"proxies": ("chitchat-w8", "chitchat-w16", "chitchat-w32"), "seeded_proxy": seeded}
+        settings |= {"data_proxies": ("chitchat-w8",), "large_proxies": ("chitchat-w8",), "pool": 16, "prompts": 8}
+        truth = varied(Truth(), proxy_seeds=2, **settings)
+        return " ".join(sizes.answer(made_study(tmp_path / folder, truth, parts=("sizes",))).caveats)
+
+    assert "Trained once: w16, w32." in caveats("some", "chitchat-w8")
+    assert "Trained once" not in caveats("none", "chitchat-w32")

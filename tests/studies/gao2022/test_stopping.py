@@ -120,3 +120,10 @@ def test_without_penalised_runs_nothing_is_claimed(tmp_path):
     answer = stopping.answer(made_study(tmp_path, parts=("labels",)))
     assert all(claim.value is None and claim.note for claim in answer.claims)
     assert not answer.figures
+
+
+def test_the_steps_to_the_compared_distance_are_read_from_the_runs(same):
+    """The free run reaches d = 3 in 40 steps, in proportion: 1.875, where the penalised ones end, after 25."""
+    caveat = next(one for one in stopping.answer(same).caveats if one.startswith("Where they are compared"))
+    assert "penalised runs had taken 40 steps" in caveat
+    assert "without a penalty 25," in caveat

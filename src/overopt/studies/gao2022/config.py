@@ -96,9 +96,22 @@ class GaoConfig:
                 problems.append(f"{name} is {getattr(self, name)}, which is not among proxies")
         if len(set(self.proxies)) < len(self.proxies) or len(self.proxies) < 2:
             problems.append("proxies names at least two models, each once")
-        if self.policy in self.other_policies:
-            problems.append(f"{self.policy} is the policy already, and needs no place among other_policies")
-        most = max(self.pairs, *self.fewer_pairs, self.epochs_pairs * self.epochs)
+        policies = (self.policy, *self.other_policies)
+        if len(set(policies)) < len(policies):
+            problems.append(f"policy and other_policies name each model once; got {', '.join(policies)}")
+        for name in ("penalties", "flip_rates", "fewer_pairs", "data_proxies", "large_proxies"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                problems.append(f"{name} names each value once; got {list(getattr(self, name))}")
+        for name in ("large_proxies", "data_proxies", "penalties"):
+            if not getattr(self, name):
+                problems.append(f"{name} names at least one value")
+        if self.rl.kl_coef != 0 or self.rl.kl_target is not None:
+            problems.append("rl.kl_coef is 0 here: runs with a penalty are those of penalties")
+        if self.rl.algorithm != "ppo":
+            problems.append(f"the study is about PPO; rl.algorithm is {self.rl.algorithm}")
+        if self.fitted_up_to < 8:
+            problems.append(f"a law is fitted on n up to 8 at least; fitted_up_to is {self.fitted_up_to}")
+        most = max((self.pairs, *self.fewer_pairs, self.epochs_pairs * self.epochs))
         if most > 0.9 * self.comparisons:
             problems.append(f"{most} pairs need more than {self.comparisons} comparisons, a tenth held out")
         counts = (
@@ -116,8 +129,8 @@ class GaoConfig:
             problems.append("penalties are above 0; a run without one is always made")
         if self.compared_penalty not in self.penalties:
             problems.append(f"compared_penalty is {self.compared_penalty}, which is not among penalties")
-        if self.epochs_pairs not in (*self.fewer_pairs, self.pairs):
-            problems.append("epochs_pairs is one of fewer_pairs or pairs")
+        if self.rounds >= 1 and self.round_pairs < 1:
+            problems.append(f"{self.pairs} pairs are too few for {self.rounds} rounds")
         if problems:
             raise ConfigError("; ".join(problems))
 

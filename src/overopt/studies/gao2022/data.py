@@ -68,6 +68,7 @@ def answer(tables: StudyTables) -> Answer:
         caveats=[
             "One proxy a cell: what another training seed would change shows as scatter between cells.",
             "Passes are the same for all numbers of pairs, so small sets also mean few steps.",
+            *_ranges(cells),
         ],
     )
 
@@ -207,13 +208,34 @@ def _size_at_equal_loss(tables: StudyTables, cells: list[Cell]) -> tuple[float |
     return value, wider(over_cells, over_prompts)
 
 
+def _with_trend(cells: list[Cell]) -> list[list[Cell]]:
+    """Of each size the cells with a usable fit, where these have several numbers of pairs."""
+    known = [[cell for cell in of_size if is_usable(cell.bon["fit"])] for of_size in _by_size(cells)]
+    return [of_size for of_size in known if len({cell.proxy.pairs for cell in of_size}) > 1]
+
+
+def _ranges(cells: list[Cell]) -> list[str]:
+    """The numbers of pairs behind the trends of coefficients, as a caveat."""
+    ranges: dict[str, list[str]] = {}
+    for of_size in _with_trend(cells):
+        pairs = [cell.proxy.pairs for cell in of_size]
+        ranges.setdefault(f"{min(pairs):,} to {max(pairs):,}", []).append(of_size[0].proxy.base)
+    if not ranges:
+        return []
+    listed = "; ".join(f"{', '.join(bases)} over {pairs}" for pairs, bases in ranges.items())
+    if len(ranges) == 1:
+        return [f"The changes of α and β with the number of pairs are those of {listed} pairs."]
+    return [
+        "The changes of α and β with the number of pairs are means over sizes whose usable fits span different "
+        f"numbers of pairs: {listed}."
+    ]
+
+
 def _slope(tables: StudyTables, cells: list[Cell], name: str) -> Claim:
     slopes = []
-    for of_size in _by_size(cells):
-        known = [cell for cell in of_size if is_usable(cell.bon["fit"])]
-        if len({cell.proxy.pairs for cell in known}) > 1:
-            trend = log_trend([cell.proxy.pairs for cell in known], [cell.bon["fit"][name] for cell in known])
-            slopes.append(trend.slope)
+    for of_size in _with_trend(cells):
+        trend = log_trend([cell.proxy.pairs for cell in of_size], [cell.bon["fit"][name] for cell in of_size])
+        slopes.append(trend.slope)
     value, ci = over_units(slopes, stream(tables.seed, "data", name)) if slopes else (None, UNKNOWN)
     letter = {"alpha": "α", "beta": "β"}[name]
     return Claim(

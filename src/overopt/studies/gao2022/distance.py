@@ -19,6 +19,7 @@ from overopt.studies.study_tables import POOL, ProxyTable, StudyTables
 
 MARGIN = 0.25
 """About the exponent 2 that counts as quadratic."""
+LAST = "mean KL of the last tenth of the training batches"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,20 +132,22 @@ def _exponent_claim(tables: StudyTables, free: Sequence[_Run]) -> Claim:
 
 
 def _penalty_claim(tables: StudyTables, runs: Sequence[_Run]) -> Claim:
-    """KL at the last step with the heaviest penalty over that without one, seed by seed."""
+    """KL of the last batches with the heaviest penalty over that without one, seed by seed."""
     weight = max(tables.settings["penalties"], default=0.0)
     value, ci, seeds = _last_kl_ratio(tables, runs, weight)
     return Claim(
         id="distance-penalty",
-        what=f"KL at the last step with penalty {weight:g}, as a share of that without one from the same seed",
+        what=f"{LAST} with penalty {weight:g}, as a share of that without one from the same seed",
         value=value,
         ci=ci,
         counted=several(seeds, "seed"),
+        digits=3,
         reference=1.0,
         sentences={
-            "above": f"With penalty {weight:g} KL at the last step is {{value}} times {{ci}} that without one.",
-            "below": f"With penalty {weight:g} KL at the last step is {{value}} times {{ci}} that without one.",
-            "open": f"With penalty {weight:g} KL at the last step is {{value}} times {{ci}} that without one.",
+            "above": f"With penalty {weight:g} KL ends larger: the {LAST} is {{value}} {{ci}} times that without one.",
+            "below": f"With penalty {weight:g} KL ends smaller: the {LAST} is {{value}} {{ci}} times that without one.",
+            "open": f"Whether KL ends smaller with penalty {weight:g} is not decided: the {LAST} is {{value}} {{ci}} "
+            "times that without one.",
         },
         published=Published(
             finding="the heavier the penalty, the slower KL grows",
@@ -190,7 +193,7 @@ def _size_claim(tables: StudyTables, free: Sequence[_Run]) -> Claim:
     )
     return Claim(
         id="distance-proxy-size",
-        what="change of log10 KL at the last step for ten times the proxy's parameters",
+        what=f"change of the log10 of the {LAST} for ten times the proxy's parameters",
         value=value,
         ci=ci,
         counted=f"{len(sizes)} sizes, seeds averaged",
@@ -298,12 +301,12 @@ def _tables(tables: StudyTables, runs: Sequence[_Run]) -> list[TableData]:
     return [
         TableData(
             name="distance-growth",
-            title="KL at the end, and the exponent of its growth",
+            title="KL of the last batches, and the exponent of its growth",
             columns={
                 "panel": "",
                 "kind": "runs",
                 "runs": "number",
-                "kl": "KL at the end (nats)",
+                "kl": "KL of the last tenth of the batches (nats)",
                 "all": "exponent",
                 "early": "first half",
                 "late": "second half",

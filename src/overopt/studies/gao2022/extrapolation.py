@@ -38,6 +38,7 @@ PER_FACTOR_OF_TWO = 2
 MARGIN = 0.1
 """Standard deviations of gold within which an extrapolation counts as right."""
 SHOWN_PROMPTS = 2
+OF_RL = "the paper says this of the form for RL"
 
 
 def answer(tables: StudyTables) -> Answer:
@@ -77,9 +78,9 @@ def answer(tables: StudyTables) -> Answer:
                 f"foretells gold up to n = {largest:,} better: {{value}} {{ci}}.",
             },
             published=Published(
-                finding="d (α − β ln(1 + d)) fits as well where it is fitted, and extrapolates worse",
-                source="Gao et al. 2022, appendix B and figure 26",
-                outcomes=("above",),
+                finding="d (α − β ln(1 + d)) extrapolates worse than d (α − β ln d), the form of RL",
+                source="Gao et al. 2022, appendix B",
+                why_not=OF_RL,
             ),
             note=note,
         ),
@@ -135,9 +136,9 @@ def answer(tables: StudyTables) -> Answer:
                 "open": "The exponent cannot be told from the 1 of the simple form: γ = {value} {ci}.",
             },
             published=Published(
-                finding="d (α − β d^γ) wants a small γ, which d (α − β d) and d (α − β ln d) stand for more simply",
+                finding="in d (α − β d^γ) γ comes out tiny, which is close to d (α − β ln d)",
                 source="Gao et al. 2022, appendix B",
-                outcomes=("below",),
+                why_not=OF_RL,
             ),
             note="" if gamma_ci[0] is not None else "gold is straight in d, or prompts are too few",
         ),

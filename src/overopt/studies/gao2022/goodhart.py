@@ -49,6 +49,7 @@ WITHOUT_SPLIT = Published(
     why_not="the paper does not measure how much gold each kind costs",
 )
 Number = tuple[float | None, Interval]
+NOTHING: Number = (None, UNKNOWN)
 
 
 class _Split(NamedTuple):
@@ -79,13 +80,14 @@ def answer(tables: StudyTables) -> Answer:
     seeds = len(sizes[reference])
     slope, slope_ci = _trend(tables, sizes, splits)
     no_run = "" if runs else "the reference proxy has no run of PPO"
-    shift = numbers.get("ppo-end-shift", (None, UNKNOWN))
+    shift = numbers.get("ppo-end-shift", NOTHING)
     claims = [
         _dominance_claim(
             "bon-end",
             f"best-of-{pool:,}",
             "the bend of the relation (extremal)",
-            numbers.get("bon-end", (None, UNKNOWN)),
+            numbers.get("bon-end", NOTHING),
+            numbers.get("bon-end-gap", NOTHING),
             f"{prompts} prompts; {seeds} seeds of {reference}, averaged",
             "" if numbers else "the proxy is constant",
             WITHOUT_SPLIT,
@@ -94,7 +96,8 @@ def answer(tables: StudyTables) -> Answer:
             "ppo-peak",
             "PPO where gold peaks",
             "what scores of base replies do not foretell in a line (extremal, shift)",
-            numbers.get("ppo-peak", (None, UNKNOWN)),
+            numbers.get("ppo-peak", NOTHING),
+            numbers.get("ppo-peak-gap", NOTHING),
             f"{prompts} prompts; {len(runs)} runs against {reference}, averaged",
             no_run,
             None,
@@ -103,7 +106,8 @@ def answer(tables: StudyTables) -> Answer:
             "ppo-end",
             "PPO at its last step",
             "what scores of base replies do not foretell in a line (extremal, shift)",
-            numbers.get("ppo-end", (None, UNKNOWN)),
+            numbers.get("ppo-end", NOTHING),
+            numbers.get("ppo-end-gap", NOTHING),
             f"{prompts} prompts; {len(runs)} runs against {reference}, averaged",
             no_run,
             None,
@@ -187,8 +191,15 @@ def answer(tables: StudyTables) -> Answer:
 
 
 def _dominance_claim(
-    key: str, where: str, rest: str, found: Number, counted: str, note: str, published: Published | None
+    key: str, where: str, rest: str, found: Number, gap: Number, counted: str, note: str, published: Published | None
 ) -> Claim:
+    """Which part is the larger; unknown unless gold was certainly lost, since parts of nothing are no shares of it."""
+    value, (low, high) = gap
+    if value is not None and low is not None and high is not None and low <= 0:
+        found = NOTHING
+        note = note or f"that gold was lost at all is not certain: {value:.2f} [{low:.2f}, {high:.2f}] sd".replace(
+            "-", "\N{MINUS SIGN}"
+        )
     sentences: dict[Outcome, str] = {
         "above": f"In {where} most of the lost gold is the proxy's noise (regressional): it takes {{value}} {{ci}} "
         f"more than {rest}.",
@@ -268,7 +279,7 @@ def _spread(scores_PN: FloatArray) -> float:
 
 
 def _reference_numbers(tables: StudyTables, proxies: Sequence[str]) -> dict[str, Number]:
-    """Regressional part less the rest, and the shift at the end, means over the proxies; over prompts."""
+    """Regressional part less the rest, the shift at the end, and what was lost; means over the proxies."""
     gold, n = tables.gold(), tables.gold().shape[1]
     runs = {proxy: run for proxy, run in size_runs(tables).items() if proxy in proxies}
     in_units = {proxy: _factor(tables, proxy) * tables.scores(proxy) for proxy in proxies}
@@ -278,21 +289,22 @@ def _reference_numbers(tables: StudyTables, proxies: Sequence[str]) -> dict[str,
         places[proxy] = [_policy_scores(tables, proxy, name, step) for step in (peak, last)]
 
     def numbers(rows: IntArray) -> FloatArray:
-        values = np.full((len(proxies), 4), np.nan)
+        values = np.full((len(proxies), 7), np.nan)
         for p, proxy in enumerate(proxies):
             # The draws are not used: leaving out prompts gives the interval of differences that parts do not have.
             unused = np.random.default_rng(0)
             scores = in_units[proxy][rows]
-            values[p, 0] = _regressional_less_rest(decompose_best_of_n(scores, gold[rows], n, rng=unused, draws=1))
+            loss = decompose_best_of_n(scores, gold[rows], n, rng=unused, draws=1)
+            values[p, 0], values[p, 4] = _regressional_less_rest(loss), loss.gap.value
             for k, of_policy in enumerate(places.get(proxy, [])):
                 both = [matrix[rows] for matrix in of_policy]
                 loss = decompose_policy(scores, gold[rows], *both, rng=unused, draws=1)
-                values[p, 1 + k] = _regressional_less_rest(loss)
+                values[p, 1 + k], values[p, 5 + k] = _regressional_less_rest(loss), loss.gap.value
                 values[p, 3] = loss.shift.value
         return np.array([_mean(column) for column in values.T])
 
     rng = stream(tables.seed, "goodhart", "prompts")
-    keys = ("bon-end", "ppo-peak", "ppo-end", "ppo-end-shift")
+    keys = ("bon-end", "ppo-peak", "ppo-end", "ppo-end-shift", "bon-end-gap", "ppo-peak-gap", "ppo-end-gap")
     return dict(zip(keys, without_prompts(numbers, len(gold), rng, groups=GROUPS), strict=True))
 
 

@@ -21,7 +21,6 @@ from overopt.studies.study_tables import ProxyTable, StudyTables
 
 MARGIN = 0.1
 CLEAN = "hard"
-MAX_FLIP_CLAIMS = 2
 COSTE_RATE = 0.25
 NOISIER = Published(
     finding="labels drawn with gold's probability were tried and only called noisier",
@@ -54,11 +53,9 @@ def answer(tables: StudyTables) -> Answer:
     kinds = _kinds(tables)
     clean = kinds.get(CLEAN)
     flips = sorted((k for k in kinds.values() if k.flip_rate > 0), key=lambda kind: -kind.flip_rate)
-    claims = [
-        _gold_claim(tables, clean, kind, FLIPPED if kind.flip_rate == COSTE_RATE else None)
-        for kind in flips[:MAX_FLIP_CLAIMS]
-    ]
-    claims += [_gold_claim(tables, clean, kinds[name], NOISIER) for name in ("sampled", "soft") if name in kinds]
+    claims = [_gold_claim(tables, clean, kind, FLIPPED if kind.flip_rate == COSTE_RATE else None) for kind in flips]
+    others = {"sampled": NOISIER, "soft": None}
+    claims += [_gold_claim(tables, clean, kinds[name], by) for name, by in others.items() if name in kinds]
     claims.append(_accuracy_claim(tables, clean, flips[0] if flips else None))
     return Answer(
         id="labels",

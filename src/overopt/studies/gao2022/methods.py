@@ -185,7 +185,8 @@ def _cost_claim(tables: StudyTables, sizes: Sequence[_Size], what: str) -> Claim
             "above": f"For the same {what} PPO spends {{value}} {{ci}} the KL of best-of-n.",
             "below": f"For the same {what} PPO spends {{value}} {{ci}} the KL of best-of-n: it is the cheaper of the "
             "two.",
-            "open": f"PPO and best-of-n spend about the same KL for the same {what}: {{value}} {{ci}}.",
+            "open": f"Which spends more KL for the same {what} is not decided: PPO spends {{value}} {{ci}} that of "
+            "best-of-n.",
         },
         published=Published(
             finding="RL spends far more KL than best-of-n for the same scores", source=SOURCE, outcomes=("above",)

@@ -45,8 +45,8 @@ def answer(tables: StudyTables) -> Answer:
         tables=_tables(tables, pairs, differences),
         caveats=[
             "All runs share one proxy: another one could answer a penalty differently.",
-            "Runs without a penalty take few large steps. Slower ones might be better at the same KL, which would "
-            "make a penalty look less useful; they were not run.",
+            "All runs have one learning rate. Slower runs without a penalty might be better at the same KL, which "
+            "would make a penalty look less useful; they were not run.",
             "Gao et al. say that their finding may depend on hyper-parameters; ours are those of one setting too.",
         ],
     )
@@ -87,7 +87,9 @@ def _claim(tables: StudyTables, pairs: list[Penalised], differences: list[FloatA
             "open": f"Whether a KL penalty changes {name} at equal distance is not decided: {{value}} {{ci}}.",
         },
         published=published[quantity],
-        note=_note(pairs) if value is not None else "no run with a penalty moved together with one without it",
+        note=_note(pairs, differences)
+        if value is not None
+        else "no run with a penalty moved together with one without it",
     )
 
 
@@ -107,7 +109,7 @@ def _mean_over_penalties(
     moved = [
         values_SP[[pair.seeds.index(seed) for seed in seeds]]
         for pair, values_SP in zip(pairs, differences, strict=True)
-        if np.isfinite(values_SP).all()
+        if _is_used(values_SP)
     ]
     if not moved or not seeds:
         return None, UNKNOWN
@@ -192,15 +194,24 @@ def _counted(pairs: list[Penalised], differences: list[FloatArray]) -> str:
     if not pairs:
         return "nothing"
     seeds = len(set.intersection(*(set(pair.seeds) for pair in pairs)))
+    used = sum(_is_used(values_SP) for values_SP in differences)
     return (
-        f"{differences[0].shape[1]} prompts and {several(seeds, 'seed')}, crossed; {several(len(pairs), 'weight')} of "
-        "the penalty in each"
+        f"{differences[0].shape[1]} prompts and {several(seeds, 'seed')}, crossed; {several(used, 'weight')} of the "
+        "penalty in each"
     )
 
 
-def _note(pairs: list[Penalised]) -> str:
-    alone = min(len(pair.seeds) for pair in pairs) == 1
-    return "one seed: what another would change is not in the interval" if alone else ""
+def _is_used(values_SP: FloatArray) -> bool:
+    """Whether the runs with a penalty and those without moved, all of them, and can be compared."""
+    return bool(np.isfinite(values_SP).all())
+
+
+def _note(pairs: list[Penalised], differences: list[FloatArray]) -> str:
+    unmoved = [f"{p.weight:g}" for p, values_SP in zip(pairs, differences, strict=True) if not _is_used(values_SP)]
+    notes = [f"left out, since a run never moved: penalty {', '.join(unmoved)}"] if unmoved else []
+    if min(len(pair.seeds) for pair in pairs) == 1:
+        notes.append("one seed: what another would change is not in the interval")
+    return "; ".join(notes)
 
 
 def _listed(tables: StudyTables) -> str:

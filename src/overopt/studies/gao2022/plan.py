@@ -53,7 +53,7 @@ class Plan(StudyPlan):
         penalties = self.asking(self._penalties)
         data = sizes + self.asking(self._data)
         policies = sizes + self.asking(self._policies)
-        self.questions = {
+        answered_from = {
             "sizes": sizes,
             "data": data,
             "policies": policies,
@@ -70,6 +70,7 @@ class Plan(StudyPlan):
             "goodhart": sizes,
             "rounds": self.asking(self._rounds),
         }
+        self.questions = {question: list(dict.fromkeys(tables)) for question, tables in answered_from.items()}
 
     def _sizes(self) -> None:
         """Best-of-n and PPO against proxies of every size (figures 1, 3, 8, 14, 16)."""
@@ -149,14 +150,15 @@ class Plan(StudyPlan):
         """
         config = self.config
         base, pairs = config.reference_proxy, config.round_pairs
-        share = config.comparisons // config.rounds
+        # Of the prompts whose pairs are never held out.
+        share = (config.comparisons - config.comparisons // 10) // config.rounds
         for number in range(config.round_seeds):
             sets: list[Stage] = []
             start: str | None = None
             for k in range(1, config.rounds + 1):
                 label = f"pairs round {k} seed {number}"
                 of = None if start is None else self._runs[start]
-                sets.append(self.pairs_of(of, label, (k - 1) * share, share, share // 10))
+                sets.append(self.pairs_of(of, label, (k - 1) * share, share, 0))
                 proxy = self.proxy(base, pairs * k, number, sets=list(sets), kind=f"round{k}")
                 if k == 1:
                     total = config.rounds * config.round_steps

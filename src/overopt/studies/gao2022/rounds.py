@@ -18,8 +18,9 @@ from overopt.stats.estimate import FloatArray
 from overopt.stats.fitting import MIN_POINTS, fit_law
 from overopt.stats.laws import fit_coefficients, law_value
 from overopt.stats.least_squares import point_weights
-from overopt.stats.resampling import bootstrap_counts
+from overopt.stats.resampling import IntArray, bootstrap_counts
 from overopt.studies.claims import UNKNOWN, Interval
+from overopt.studies.gao2022.coefficients import is_usable
 from overopt.studies.gao2022.matched import first_reach, of_draws
 from overopt.studies.gao2022.runs import several
 from overopt.studies.study_tables import RunTable, StudyTables
@@ -54,6 +55,10 @@ class _Seed:
     """(1 + D,) of the law of a single round."""
     status: str
     """Of that fit."""
+    is_told: bool
+    """Whether that fit says enough to predict by: identified, and usable as in a trend."""
+    farthest: float
+    """Largest d that the law was fitted on; it predicts nothing beyond."""
 
 
 def answer(tables: StudyTables) -> Answer:
@@ -71,8 +76,10 @@ def answer(tables: StudyTables) -> Answer:
             "far. KL is to the first policy throughout. Beside it, one run of as many steps against the first "
             f"round's proxy, and one against a proxy that was given all {config['pairs']:,} labels at once, of the "
             "first policy's replies. α and β of d(α − β ln d) are fitted to the single run up to the distance that "
-            "the rounds reach; the prediction after k rounds is d(α − β ln d + β ln k) at the distance that was "
-            "reached. Prompts are resampled for all runs at once, and the fit with them; seeds are averaged."
+            "the rounds reach; the prediction in round k is d(α − β ln d + β ln k). It is judged at the end of the "
+            "last round, or, where the single run stayed short of that, where the rounds first pass the largest d that "
+            "the law was fitted on, with the k of the round that passes there. Laws that are not identified predict "
+            "nothing. Prompts are resampled for all runs at once, and the fit with them; seeds are averaged."
         ),
         claims=[
             _prediction_claim(tables, seeds),
@@ -105,9 +112,12 @@ def _read(tables: StudyTables) -> list[_Seed]:
         )
         way = _path(runs, shares_DP)
         alpha = beta = np.full(len(shares_DP), math.nan)
-        status = "missing"
+        status, is_told, farthest = "missing", False, 0.0
         if single is not None:
-            alpha, beta, status = _law(tables, tables.run(f"single-s{number}"), single, float(way.d[0].max()))
+            run = tables.run(f"single-s{number}")
+            use = _in_reach(single, float(way.d[0].max()))
+            alpha, beta, status, is_told = _law(tables, run, single, use)
+            farthest = float(single.d[0, use].max(initial=0.0))
         found.append(
             _Seed(
                 number=number,
@@ -118,6 +128,8 @@ def _read(tables: StudyTables) -> list[_Seed]:
                 alpha=alpha,
                 beta=beta,
                 status=status,
+                is_told=is_told,
+                farthest=farthest,
             )
         )
     return found
@@ -132,13 +144,19 @@ def _path(runs: Sequence[RunTable], shares_DP: FloatArray) -> _Path:
     )
 
 
-def _law(tables: StudyTables, run: RunTable, path: _Path, limit: float) -> tuple[FloatArray, FloatArray, str]:
-    """alpha and beta (1 + D,) of the single run up to the distance ``limit``, and the status of that fit."""
+def _in_reach(path: _Path, limit: float) -> IntArray:
+    """Points of the single run up to the distance ``limit`` and the first one beyond; all, where those are too few."""
+    d_K = path.d[0]
+    use = (d_K > 0) & (d_K <= limit)
+    # With it the law is fitted on both sides of the limit, so that nothing is extrapolated.
+    use[np.flatnonzero(d_K > limit)[:1]] = True
+    return np.flatnonzero(use if use.sum() >= MIN_POINTS else d_K > 0)
+
+
+def _law(tables: StudyTables, run: RunTable, path: _Path, use: IntArray) -> tuple[FloatArray, FloatArray, str, bool]:
+    """alpha and beta (1 + D,) of some points of the single run, the status of that fit, and whether it can predict."""
     rng = stream(tables.seed, "rounds", "law", run.name)
     gold = curve_intervals(run.gold_PK[None], rng)
-    use = (path.d[0] > 0) & (path.d[0] <= limit)
-    if use.sum() < MIN_POINTS:
-        use = path.d[0] > 0
     kl_K = path.d[0, use] ** 2
     fit = fit_law(
         "rl",
@@ -151,9 +169,9 @@ def _law(tables: StudyTables, run: RunTable, path: _Path, limit: float) -> tuple
     )
     if not math.isfinite(fit.alpha):
         unknown = np.full(len(path.d), math.nan)
-        return unknown, unknown, fit.status
+        return unknown, unknown, fit.status, False
     found = fit_coefficients("rl", path.d[:, use], path.gold[:, use], point_weights(kl_K, gold.se[use], kl_K > 0))
-    return found.alpha, found.beta, fit.status
+    return found.alpha, found.beta, fit.status, fit.status != "unidentified" and is_usable(fit.to_dict())
 
 
 def _predicted(seed: _Seed, k: int, d_D: FloatArray) -> FloatArray:
@@ -162,30 +180,46 @@ def _predicted(seed: _Seed, k: int, d_D: FloatArray) -> FloatArray:
     return np.asarray(law_value("rl", safe, seed.alpha, seed.beta) + seed.beta * safe * math.log(k))
 
 
+def _judged(seed: _Seed) -> tuple[FloatArray, float, int]:
+    """Measured less predicted gold (1 + D,) at the last d in the law's reach, that d, and the round there."""
+    end = float(seed.rounds.d[0, -1])
+    if end <= seed.farthest:
+        k = _last_round(seed)
+        return seed.rounds.gold[:, -1] - _predicted(seed, k, seed.rounds.d[:, -1]), end, k
+    way = np.maximum.accumulate(seed.rounds.d, axis=1)
+    k = seed.rounds.round[int(np.argmax(way[0] >= seed.farthest))]
+    # A draw that stays short of it is read at its own farthest point.
+    d_D = np.minimum(seed.farthest, way[:, -1])
+    return first_reach(way, d_D, seed.rounds.gold) - _predicted(seed, k, d_D), seed.farthest, k
+
+
 def _last_round(seed: _Seed) -> int:
     return len(seed.ends)
 
 
 def _prediction_claim(tables: StudyTables, seeds: Sequence[_Seed]) -> Claim:
-    usable = [seed for seed in seeds if math.isfinite(seed.alpha[0]) and _last_round(seed) > 1]
-    value, ci = _mean(
-        tables,
-        [
-            seed.rounds.gold[:, -1] - _predicted(seed, _last_round(seed), seed.rounds.d[:, -1])
-            for seed in usable
-        ],
-    )  # fmt: skip
-    doubtful = [f"seed {seed.number} {seed.status.replace('_', ' ')}" for seed in usable if seed.status != "ok"]
-    notes = ["no single run could be fitted"] if value is None else []
-    if doubtful:
-        notes.append(f"the fit of the single run is not ok ({', '.join(doubtful)}), so its prediction is doubtful")
+    told = {seed.number: _judged(seed) for seed in seeds if seed.is_told}
+    # In the first round the prediction is the law itself, and says nothing of rounds.
+    usable = {number: found for number, found in told.items() if found[2] > 1}
+    value, ci = _mean(tables, [draws for draws, _, _ in usable.values()])
+    untold = [f"seed {seed.number} {seed.status.replace('_', ' ')}" for seed in seeds if not seed.is_told]
+    early = [number for number in told if number not in usable]
+    notes = ["there are no rounds"] if not seeds else []
+    if untold:
+        notes.append(f"left out, since the fit of the single run is nothing to predict from: {', '.join(untold)}")
+    if early:
+        seeds_of = f"seed {', '.join(map(str, early))}"
+        notes.append(f"left out, since the single run ended at a d that the first round passes: {seeds_of}")
+    if usable:
+        places = [f"seed {number} at d = {d:.2f} in round {k}" for number, (_, d, k) in usable.items()]
+        notes.append(f"judged {', '.join(places)}")
     return Claim(
         id="rounds-prediction",
-        what="gold after the last round less d(α − β ln d + β ln k) with α and β of the single run, equal within "
-        f"{MARGIN} sd",
+        what="gold of the rounds less d(α − β ln d + β ln k) with α and β of the single run, at the farthest d that "
+        f"both reach, equal within {MARGIN} sd",
         value=value,
         ci=ci,
-        counted=_counted(tables, usable),
+        counted=_counted(tables, list(usable)),
         unit="sd",
         margin=MARGIN,
         sentences={
@@ -289,9 +323,9 @@ def _figures(seeds: Sequence[_Seed]) -> list[FigureData]:
             for k in range(path.d.shape[1]) if path is not None else ():
                 assert path is not None
                 add(kind, float(path.d[0, k]), float(path.gold[0, k]), 1, k)
-        if math.isfinite(seed.alpha[0]):
-            for k, end in enumerate(seed.ends):
-                d_D = seed.rounds.d[:, end]
+        for k, end in enumerate(seed.ends):
+            d_D = seed.rounds.d[:, end]
+            if seed.is_told and d_D[0] <= seed.farthest:
                 add("predicted", float(d_D[0]), float(_predicted(seed, k + 1, d_D)[0]), k + 1, k)
     if not rows:
         return []
@@ -299,7 +333,8 @@ def _figures(seeds: Sequence[_Seed]) -> list[FigureData]:
         FigureData(
             name="rounds-gold",
             title="Gold by rounds, in a single round, and as predicted",
-            caption="Rounds go on from one another; the prediction stands at the end of each round.",
+            caption="Rounds go on from one another; the prediction stands at the end of each round that "
+            "the law of the single run reaches.",
             rows=rows,
             x=Axis(field="d", title="d = √KL to the first policy (√nats)", from_zero=True),
             y=Axis(field="gold", title="gold gained (standard deviations)"),
@@ -317,7 +352,12 @@ def _tables(tables: StudyTables, seeds: Sequence[_Seed]) -> list[TableData]:
     for k in range(1, most + 1):
         ends = [(seed, seed.ends[k - 1]) for seed in seeds]
         gold = [seed.rounds.gold[:, end] for seed, end in ends]
-        predicted = [_predicted(seed, k, seed.rounds.d[:, end]) for seed, end in ends]
+        predicted = [
+            _predicted(seed, k, seed.rounds.d[:, end])
+            if seed.is_told and seed.rounds.d[0, end] <= seed.farthest
+            else np.full(len(shares), math.nan)
+            for (seed, end), shares in zip(ends, gold, strict=True)
+        ]
         row: dict[str, Any] = {"round": k, "d": float(np.mean([seed.rounds.d[0, end] for seed, end in ends]))}
         row["gold"], row["gold_ci"] = _mean(tables, gold)
         row["predicted"], row["predicted_ci"] = _mean(tables, predicted)
@@ -350,7 +390,8 @@ def _tables(tables: StudyTables, seeds: Sequence[_Seed]) -> list[TableData]:
                 "difference": "measured less predicted (sd)",
             },
             rows=rows,
-            note="Means over seeds.",
+            note="Means over seeds. Predictions are those of seeds whose single run has an identified law and reaches "
+            "that d; the last column is over the same seeds.",
         )
     ]
     if others:

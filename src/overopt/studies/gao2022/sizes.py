@@ -13,6 +13,7 @@ from overopt.stats.joint import SharedFit
 from overopt.stats.laws import law_value
 from overopt.studies.claims import UNKNOWN, over_units, slope_over_sizes
 from overopt.studies.gao2022.coefficients import gold_gains, is_usable, largest_n
+from overopt.studies.gao2022.equality import what_equal_takes
 from overopt.studies.gao2022.size_curves import (
     QUANTITIES,
     LeftOut,
@@ -41,6 +42,7 @@ def answer(tables: StudyTables) -> Answer:
     """Curves and coefficients by size, and each size predicted from the others."""
     sizes, shared = read_sizes(tables)
     predicted = {name: each_left_out(sizes, name) for name in QUANTITIES}
+    largest = _largest_predicted(tables, sizes, predicted)
     sharing = (
         "No run is long enough for the law of RL."
         if shared is None
@@ -66,7 +68,7 @@ def answer(tables: StudyTables) -> Answer:
             "others."
         ),
         claims=[
-            _largest_predicted(tables, sizes, predicted),
+            largest,
             _largest_against_smallest(tables, sizes),
             _slope(sizes, "alpha_bon", "above", "rises with the logarithm of the proxy's size"),
             _slope(sizes, "beta_bon", "below", "falls with the logarithm of the proxy's size"),
@@ -81,9 +83,10 @@ def answer(tables: StudyTables) -> Answer:
         ],
         tables=[verdict_table(tables, sizes), *left_out_table(sizes, predicted)],
         caveats=[
-            "Large proxies are trained once, so a size's own luck counts as scatter about the trend.",
+            *_trained_once(sizes),
             "All sizes are judged on the same prompts: errors of prompts are common to all and are no scatter.",
             f"The largest proxy has {_span(sizes):.0f} times the parameters of the smallest; in the paper 1,000.",
+            *what_equal_takes(largest, "The difference of the largest proxy from its prediction"),
         ],
     )
 
@@ -114,8 +117,8 @@ def _largest_predicted(tables: StudyTables, sizes: list[Size], predicted: dict[s
             "below": "The largest proxy yields less gold than the smaller ones predict, by {size} {ci}.",
             "equal": f"The smaller proxies predict the gold of the largest within {MARGIN} sd: it differs by {{value}} "
             "{ci}.",
-            "open": "The gold of the largest proxy lies where the smaller ones predict it, but they do so loosely: it "
-            "differs by {value} {ci}.",
+            "open": "Whether the smaller proxies predict the gold of the largest is not decided: it differs by {value} "
+            "{ci}.",
         },
         published=Published(
             finding="coefficients follow the logarithm of the size smoothly enough to predict gold",
@@ -217,6 +220,13 @@ def _misfits(sizes: list[Size], shared: SharedFit | None) -> str:
         f"A law certainly misses {statuses.count('poor_fit')} of {len(statuses)} curves of best-of-n and "
         f"{runs.count('poor_fit')} of {len(runs)} of PPO."
     )
+
+
+def _trained_once(sizes: list[Size]) -> list[str]:
+    alone = [size.base for size in sizes if len(size.names) == 1]
+    if not alone:
+        return []
+    return [f"Trained once: {', '.join(alone)}. The luck of these proxies counts as scatter about the trend."]
 
 
 def _span(sizes: list[Size]) -> float:

@@ -14,7 +14,7 @@ from overopt.seeding import stream
 from overopt.stats.estimate import FloatArray
 from overopt.stats.resampling import bootstrap_means_over_seeds
 from overopt.studies.claims import UNKNOWN, Interval, crossed, over_units
-from overopt.studies.gao2022.matched import gold_where, of_draws, wider
+from overopt.studies.gao2022.matched import first_reach, gold_where, of_draws, wider
 from overopt.studies.gao2022.runs import Penalised, penalised_runs, several
 from overopt.studies.study_tables import RunTable, StudyTables
 
@@ -46,8 +46,7 @@ def answer(tables: StudyTables) -> Answer:
         caveats=[
             "Seeds are paired: both runs of a pair saw the same prompts in the same order. Policies of unrelated "
             "seeds were not compared, so what two independent runs would be apart is not measured here.",
-            "Runs without a penalty take few large steps, and a penalised one has taken more steps by the time it is "
-            "as far out. Slower free runs might be worth more at the same KL; they were not run.",
+            *_pace(pairs),
             "The free policy is that of the measurement with the nearest KL, so the two distances to the start "
             "differ a little.",
         ],
@@ -70,13 +69,35 @@ def _over_seeds(values_SP: FloatArray, rng: np.random.Generator) -> tuple[float 
     return value, wider(both, over_units(values_SP.mean(axis=1), rng)[1])
 
 
+def _pace(pairs: Sequence[Penalised]) -> list[str]:
+    """Steps to the distances that are compared, as a caveat; none where no free run came so far."""
+    taken = []
+    for pair in pairs:
+        for held, free in zip(pair.held, pair.free, strict=True):
+            d = float(held.d_K[-1])
+            if 0 < d <= free.d_K.max():
+                way = np.maximum.accumulate(free.d_K)
+                steps = np.array([free.steps], dtype=np.float64)
+                taken.append((held.steps[-1], float(first_reach(way[None], d, steps)[0])))
+    if not taken:
+        return []
+    held_steps, free_steps = np.mean(taken, axis=0).tolist()
+    return [
+        f"Where they are compared, penalised runs had taken {held_steps:.0f} steps on average and runs without a "
+        f"penalty {free_steps:.0f}, at one learning rate. Slower free runs might be worth another gold at the same KL; "
+        "they were not run."
+    ]
+
+
 def _gold_claim(tables: StudyTables, pairs: Sequence[Penalised]) -> Claim:
     by_seed: dict[int, list[FloatArray]] = {}
     left_out = 0
+    used = set()
     for pair in pairs:
         for seed, values_P in zip(pair.seeds, _differences(pair), strict=True):
             if np.isfinite(values_P).all():
                 by_seed.setdefault(seed, []).append(values_P)
+                used.add(pair.weight)
             else:
                 left_out += 1
     value, ci = None, UNKNOWN
@@ -106,7 +127,7 @@ def _gold_claim(tables: StudyTables, pairs: Sequence[Penalised]) -> Claim:
         value=value,
         ci=ci,
         counted=f"{several(len(by_seed), 'seed')} and {prompts} prompts, the wider of both together and seeds alone; "
-        f"{several(len(pairs), 'weight')} of the penalty in each",
+        f"{several(len(used), 'weight')} of the penalty",
         unit="sd",
         margin=MARGIN,
         sentences={
@@ -218,10 +239,12 @@ def _apart_claim(tables: StudyTables) -> Claim:
         "seeds alone; both directions",
         reference=1.0,
         sentences={
-            "above": "The two policies are farther from each other than from the start: {value} times its KL {ci}.",
-            "below": "The two policies are closer to each other than to the start: {value} times its KL {ci}, though "
-            "not the same policy.",
-            "open": "The two policies are about as far from each other as from the start: {value} times its KL {ci}.",
+            "above": "The two policies are farther from each other than from the start: the KL between them is {value} "
+            "{ci} times that to the start.",
+            "below": "The two policies are closer to each other than to the start, though not the same policy: the KL "
+            "between them is {value} {ci} times that to the start.",
+            "open": "Whether the two policies are farther from each other than from the start is not decided: the KL "
+            "between them is {value} {ci} times that to the start.",
         },
         note=(
             "0 is the same policy; for small steps squared distances add, so two policies that went equally far in "

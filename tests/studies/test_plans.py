@@ -1,0 +1,122 @@
+"""What the plans of the studies with questions refuse, and what they share."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from overopt.errors import ConfigError, StorageError
+from overopt.studies.catalog import build_study
+from overopt.studies.gao2022.config import PRESETS, GaoConfig
+from overopt.studies.gao2022.plan import gao2022
+from overopt.studies.mitigations.config import MitigationsConfig
+from overopt.studies.models import ModelRef
+from overopt.studies.runner import claim_folder
+from overopt.studies.study import with_settings
+from overopt.workflow import Needs
+
+SMOKE = PRESETS["smoke"]
+DOCS = Path(__file__).parents[2] / "docs" / "studies.md"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reference_proxy": "chitchat-w128"}, "reference_proxy is chitchat-w128, which is not among proxies"),
+        ({"large_proxies": ()}, "large_proxies names at least one value"),
+        ({"other_policies": ("chitchat-w64",)}, "policy and other_policies name each model once"),
+        ({"flip_rates": (0.1, 0.1)}, "flip_rates names each value once"),
+        ({"flip_rates": (0.5,)}, "flip_rates lie within 0 and .5"),
+        ({"penalties": (0.0, 0.15)}, "penalties are above 0"),
+        ({"compared_penalty": 0.3}, "compared_penalty is 0.3, which is not among penalties"),
+        ({"pairs": 5_000}, "5000 pairs need more than 500 comparisons"),
+        ({"large_prompts": 9}, "large_prompts are among the 8 prompts; got 9"),
+        ({"rounds": 1_000}, "400 pairs are too few for 1000 rounds"),
+        ({"fitted_up_to": 0}, "fitted_up_to is 0"),
+        ({"rl": replace(SMOKE.rl, algorithm="rloo")}, "the study is about PPO; rl.algorithm is rloo"),
+        ({"rl": replace(SMOKE.rl, kl_coef=0.1)}, "rl.kl_coef is 0 here"),
+        ({"pool": 1}, "pool must be at least 2; got 1"),
+    ],
+)
+def test_settings_that_would_make_the_pages_false_are_refused(changes, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        replace(SMOKE, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"members": 1}, "at least two members"),
+        ({"runs": 6}, "runs lie within 1 and members"),
+        ({"flip_rate": 0.0}, "flip_rate lies between 0 and .5"),
+        ({"matched_kl": 50.0}, "matched_kl lies between 0 and end_kl"),
+        ({"stop_probability": 0.2}, "stop_probability lies within .5 and 1"),
+    ],
+)
+def test_mitigations_refuse_them_too(changes, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        MitigationsConfig(**changes)
+
+
+@pytest.mark.parametrize("name", ["gao2022", "mitigations"])
+def test_every_table_of_a_question_is_made_and_every_table_is_asked_for(name):
+    study = build_study(name, "smoke")
+    asked = [table for tables in study.questions.values() for table in tables]
+    assert set(asked) == set(study.tables)
+    assert all(len(set(tables)) == len(tables) for tables in study.questions.values())
+    assert set(study.runs) == {table.removeprefix("rl/").removesuffix(".parquet") for table in asked if "rl/" in table}
+    for origin in study.runs.values():
+        assert f"scores/{origin['proxy']}.parquet".replace("scores", origin["scores"], 1) in study.tables
+        assert f"pools/{origin['pool']}.parquet" in study.tables
+
+
+def test_different_work_under_one_name_is_refused():
+    with pytest.raises(ConfigError, match="two different proxies of the study would be called"):
+        gao2022("smoke", assignments=["flip_rates=[0.1,0.102]"])
+    with pytest.raises(ConfigError, match="two different runs of the study would be called"):
+        gao2022("smoke", assignments=["penalties=[0.15,0.1500001]"])
+
+
+def test_models_on_a_gpu_ask_for_one():
+    def needs(*assignments):
+        return {stage.name: stage.needs for stage in gao2022("smoke", assignments=assignments).stages()}
+
+    assert set(needs().values()) == {Needs()}
+    on_gpu = needs("device=cuda")
+    assert on_gpu.pop("study.prompts") == Needs()
+    assert set(on_gpu.values()) == {Needs(gpus=1.0)}
+
+
+def test_a_gold_is_known_by_its_files(tmp_path):
+    settings = tmp_path / "judge.json"
+    settings.write_text('{"model": "one"}', encoding="utf-8")
+    before = gao2022("smoke", assignments=[f"gold=judge:{settings}"]).tables["pools/pool.parquet"].stage.key
+    settings.write_text('{"model": "two"}', encoding="utf-8")
+    assert gao2022("smoke", assignments=[f"gold=judge:{settings}"]).tables["pools/pool.parquet"].stage.key != before
+    with pytest.raises(ConfigError, match="an ensemble; a study takes the rubric, a reward model or a judge"):
+        gao2022("smoke", assignments=["gold=mean:a,b"])
+
+
+def test_the_command_of_the_docs_for_ones_own_models_is_a_study():
+    command = re.search(r"overopt run gao2022 --preset full --out runs/mine.*?```", DOCS.read_text("utf-8"), re.DOTALL)
+    assignments = re.findall(r"--set (?:'([^']*)'|(\S+))", command.group(0))
+    config = with_settings(PRESETS["full"], [quoted or plain for quoted, plain in assignments])
+    assert config.policy == "EleutherAI/pythia-1.4b"
+    assert ModelRef.of(config.proxies[0]).short_name == "pythia-70m"
+    assert isinstance(config, GaoConfig)
+
+
+def test_a_folder_of_other_settings_is_refused_in_one_readable_sentence(tmp_path):
+    study = gao2022("smoke")
+    claim_folder(study, tmp_path / "run")
+    with pytest.raises(StorageError, match=r"holds another study \(prompts is 8, not 7\)") as caught:
+        claim_folder(gao2022("smoke", assignments=["prompts=7"]), tmp_path / "run")
+    assert len(str(caught.value)) < 250
+    path = tmp_path / "run/study.json"
+    header = json.loads(path.read_text(encoding="utf-8"))
+    header["questions"]["sizes"].append("another.parquet")
+    path.write_text(json.dumps(header), encoding="utf-8")
+    with pytest.raises(StorageError, match="as another version of overopt planned it"):
+        claim_folder(study, tmp_path / "run")
