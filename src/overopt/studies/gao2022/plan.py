@@ -145,8 +145,8 @@ class Plan(StudyPlan):
     def _rounds(self) -> None:
         """Iterated RLHF: in each round fresh labels of the current policy, a new proxy of all labels, more steps.
 
-        Beside it, against the first round's proxy, one run of as many steps: the law of a single round. One round with
-        all the labels at once is a run of ``_sizes``.
+        Beside it, against the first round's proxy, one longer run: the law of a single round. And one round with all the
+        labels at once.
         """
         config = self.config
         base, pairs = config.reference_proxy, config.round_pairs
@@ -161,8 +161,9 @@ class Plan(StudyPlan):
                 sets.append(self.pairs_of(of, label, (k - 1) * share, share, 0))
                 proxy = self.proxy(base, pairs * k, number, sets=list(sets), kind=f"round{k}")
                 if k == 1:
-                    total = config.rounds * config.round_steps
-                    self.run(proxy, number, rl=replace(config.rl, steps=total), name=f"single-s{number}")
+                    # A round's steps more than all rounds have: its law is to hold where the rounds end.
+                    longer = (config.rounds + 1) * config.round_steps
+                    self.run(proxy, number, rl=replace(config.rl, steps=longer), name=f"single-s{number}")
                 start = self.run(
                     proxy,
                     number,
