@@ -145,8 +145,8 @@ class Plan(StudyPlan):
     def _rounds(self) -> None:
         """Iterated RLHF: in each round fresh labels of the current policy, a new proxy of all labels, more steps.
 
-        Beside it, against the first round's proxy, one longer run: the law of a single round. And one round with all the
-        labels at once.
+        Beside it, against the first round's proxy, one longer run: the law of a single round. And one round with all
+        the labels at once.
         """
         config = self.config
         base, pairs = config.reference_proxy, config.round_pairs
