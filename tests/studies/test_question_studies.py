@@ -44,6 +44,18 @@ def test_every_study_is_in_the_catalog():
     assert {"chitchat", *QUESTIONS} == set(STUDIES)
 
 
+def test_no_answer_needs_torch():
+    """Reports are made anew where only the light core is installed."""
+    imports = "; ".join(
+        f"answer_of({study!r}, {question!r})" for study, questions in QUESTIONS.items() for question in questions
+    )
+    code = f"from overopt.studies.question_results import answer_of; {imports}"
+    blocked = WITHOUT_TORCH.replace("from overopt.cli.main import main\nmain()", code)
+    assert blocked != WITHOUT_TORCH
+    result = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2_000:]
+
+
 @pytest.mark.slow
 def test_every_question_is_answered_with_claims_that_follow_from_their_intervals(finished):
     study, folder = finished

@@ -132,8 +132,8 @@ def distinct_share(texts: Iterable[Sequence[str]], n: int, drawn: int) -> float:
     Exact, by rarefaction: a type with f of N n-grams is missed with the probability C(N - f, drawn) / C(N, drawn)
     (Hurlbert 1971, Ecology 52).
 
-    >>> distinct_share([["a", "a", "b"]], 1, 2)
-    0.8333333333333334
+    >>> round(distinct_share([["a", "a", "b"]], 1, 2), 6)
+    0.833333
     """
     if n < 1 or drawn < 1:
         raise ConfigError(f"n and drawn are at least 1; got {n} and {drawn}")

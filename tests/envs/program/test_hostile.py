@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -125,17 +124,13 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_is_refused_by_name_within_fifty_milliseconds(name):
+def test_an_attack_is_refused_by_name_and_its_budget_holds(name):
     text, status, reason = ATTACKS[name]
-    taken = []
-    for _ in range(3):
-        start = time.process_time()
-        result = run_text(text)
-        taken.append(time.process_time() - start)
+    result = run_text(text)
     assert result.status is status, result
     assert result.reason == reason or not reason
     assert "still here" not in result.output
-    assert min(taken) <= 0.050
+    assert result.spent <= 1
 
 
 def test_a_budget_ends_a_call_a_module_and_a_test_file_too():

@@ -9,7 +9,8 @@ from studies.gao2022.made_tables import SMALL, MadeStudy, Truth, rl_law
 
 from overopt.records.tables import write_table
 from overopt.studies.mitigations import clean, noisy
-from overopt.studies.mitigations.config import METHODS, STOPPED_TITLE, MitigationsConfig
+from overopt.studies.mitigations.config import MitigationsConfig
+from overopt.studies.mitigations.methods import METHODS, STOPPED_TITLE
 from overopt.studies.study import resolved
 
 CONFIG = MitigationsConfig(members=2, runs=2, pool=256, matched_kl=4.0, end_kl=7.0)

@@ -24,7 +24,7 @@ from overopt.stats.overoptimization import (
 from overopt.stats.resampling import MIN_UNITS
 from overopt.stats.stopping import ForecastStop, Prefix, Run
 from overopt.studies.claims import UNKNOWN, Interval, crossed, over_units
-from overopt.studies.mitigations.config import METHODS, STOPPED, STOPPED_TITLE, Method
+from overopt.studies.mitigations.methods import METHODS, STOPPED, STOPPED_TITLE, Method
 from overopt.studies.study_tables import RunTable, StudyTables
 
 DRAWS = 1_000

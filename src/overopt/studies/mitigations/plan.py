@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from overopt.errors import ConfigError
 from overopt.rewards.shaping import PAR, Clip, LengthPenalty, Shaper
-from overopt.studies.mitigations.config import METHODS, PRESETS, Method, MitigationsConfig
+from overopt.studies.mitigations.config import PRESETS, MitigationsConfig
+from overopt.studies.mitigations.methods import METHODS, Method
 from overopt.studies.plan import StudyPlan
 from overopt.studies.stages import LabelPlan
 from overopt.studies.study import Study, resolved, with_settings
