@@ -3,9 +3,9 @@
 Names: a proxy is ``BASE-pPAIRS[-KIND]-sSEED``, a run ``PROXY[-POLICY][-klWEIGHT]-rSEED`` unless it is given one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from overopt.errors import ConfigError
 from overopt.optimize.settings import PolicyGradientConfig
@@ -27,9 +27,11 @@ from overopt.studies.stages import (
     train_proxy,
     train_round_proxy,
 )
-from overopt.studies.study import Output
+from overopt.studies.study import Output, Study, resolved, with_settings
 from overopt.training.reward_model import RewardTrainingConfig
 from overopt.workflow import Needs, Stage
+
+C = TypeVar("C")
 
 
 class PlanConfig(Protocol):
@@ -90,6 +92,10 @@ class StudyPlan:
         self.pool = self.pool_of(self.policy, config.pool, "pool")
         self.put("prompts.parquet", self.prompts, "prompts.parquet")
         self.put("preferences.parquet", self.preferences, "preferences.parquet")
+
+    def build(self) -> None:
+        """Ask all questions."""
+        raise NotImplementedError
 
     def asking(self, ask: Callable[[], None]) -> list[str]:
         """The tables that ``ask`` uses, those of all questions among them."""
@@ -291,6 +297,39 @@ class StudyPlan:
     def millions(self, model: ModelRef) -> float:
         """Millions of parameters."""
         return model.parameters / 1e6
+
+
+def planned_study(
+    name: str,
+    presets: Mapping[str, C],
+    plan: Callable[[C, int], StudyPlan],
+    preset: str,
+    *,
+    seed: int,
+    assignments: Sequence[str],
+) -> Study:
+    """A study with a preset's settings, changed by "key=value" assignments.
+
+    Raises
+    ------
+    ConfigError
+        If the preset or a setting is unknown, or the settings contradict each other.
+    """
+    if preset not in presets:
+        raise ConfigError(f"study {name} has no preset {preset!r}; there are {', '.join(presets)}")
+    config = with_settings(presets[preset], assignments)
+    made = plan(config, seed)
+    made.build()
+    return Study(
+        name=name,
+        preset=preset,
+        seed=seed,
+        settings=resolved(config),
+        tables=made.tables,
+        models=made.models,
+        questions=made.questions,
+        runs=made.runs,
+    )
 
 
 def _without_snapshots(stage: Stage) -> dict[str, object]:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from overopt.errors import ConfigError
 from overopt.seeding import stream_seed
 from overopt.studies.gao2022.config import PRESETS, GaoConfig
 from overopt.studies.models import ModelRef
-from overopt.studies.plan import StudyPlan
+from overopt.studies.plan import StudyPlan, planned_study
 from overopt.studies.stages import LabelPlan, compare_runs
-from overopt.studies.study import Study, resolved, with_settings
+from overopt.studies.study import Study
 from overopt.workflow import Stage
 
 NAME = "gao2022"
@@ -23,21 +22,7 @@ def gao2022(preset: str = "default", *, seed: int = 0, assignments: Sequence[str
     ConfigError
         If the preset or a setting is unknown, or the settings contradict each other.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"study {NAME} has no preset {preset!r}; there are {', '.join(PRESETS)}")
-    config = with_settings(PRESETS[preset], assignments)
-    plan = Plan(config, seed)
-    plan.build()
-    return Study(
-        name=NAME,
-        preset=preset,
-        seed=seed,
-        settings=resolved(config),
-        tables=plan.tables,
-        models=plan.models,
-        questions=plan.questions,
-        runs=plan.runs,
-    )
+    return planned_study(NAME, PRESETS, Plan, preset, seed=seed, assignments=assignments)
 
 
 class Plan(StudyPlan):

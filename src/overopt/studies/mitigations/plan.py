@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from overopt.errors import ConfigError
 from overopt.rewards.shaping import PAR, Clip, LengthPenalty, Shaper
 from overopt.studies.mitigations.config import PRESETS, MitigationsConfig
 from overopt.studies.mitigations.methods import METHODS, Method
-from overopt.studies.plan import StudyPlan
+from overopt.studies.plan import StudyPlan, planned_study
 from overopt.studies.stages import LabelPlan
-from overopt.studies.study import Study, resolved, with_settings
+from overopt.studies.study import Study
 
 NAME = "mitigations"
 QUESTIONS = {"clean": 0.0, "noisy": None}
@@ -23,21 +22,7 @@ def mitigations(preset: str = "default", *, seed: int = 0, assignments: Sequence
     ConfigError
         If the preset or a setting is unknown, or the settings contradict each other.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"study {NAME} has no preset {preset!r}; there are {', '.join(PRESETS)}")
-    config = with_settings(PRESETS[preset], assignments)
-    plan = Plan(config, seed)
-    plan.build()
-    return Study(
-        name=NAME,
-        preset=preset,
-        seed=seed,
-        settings=resolved(config),
-        tables=plan.tables,
-        models=plan.models,
-        questions=plan.questions,
-        runs=plan.runs,
-    )
+    return planned_study(NAME, PRESETS, Plan, preset, seed=seed, assignments=assignments)
 
 
 class Plan(StudyPlan):
