@@ -3,6 +3,7 @@
 Names: a proxy is ``BASE-pPAIRS[-KIND]-sSEED``, a run ``PROXY[-POLICY][-klWEIGHT]-rSEED`` unless it is given one.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeVar, get_args
@@ -61,7 +62,7 @@ class PlanConfig(Protocol):
     def sampler(self) -> SamplerConfig: ...
 
 
-class StudyPlan:
+class StudyPlan(ABC):
     """Collects the outputs of all questions; asking twice for one thing gives one stage."""
 
     def __init__(self, config: PlanConfig, seed: int) -> None:
@@ -93,9 +94,9 @@ class StudyPlan:
         self.put("prompts.parquet", self.prompts, "prompts.parquet")
         self.put("preferences.parquet", self.preferences, "preferences.parquet")
 
+    @abstractmethod
     def build(self) -> None:
         """Ask all questions."""
-        raise NotImplementedError
 
     def asking(self, ask: Callable[[], None]) -> list[str]:
         """The tables that ``ask`` uses, those of all questions among them."""
