@@ -37,6 +37,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "studies.md"
         ({"fitted_up_to": 0}, "fitted_up_to is 0"),
         ({"rl": replace(SMOKE.rl, algorithm="rloo")}, "the study is about PPO; rl.algorithm is rloo"),
         ({"rl": replace(SMOKE.rl, kl_coef=0.1)}, "rl.kl_coef is 0 here"),
+        ({"slow_rate": 1.0}, "slow_rate lies between 0 and 1; got 1.0"),
         ({"pool": 1}, "pool must be at least 2; got 1"),
     ],
 )

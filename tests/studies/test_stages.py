@@ -187,6 +187,19 @@ def test_policies_are_compared_with_the_snapshot_at_the_same_distance(rooms, run
     assert table["kl_to_start"].mean() > 0.1
 
 
+def test_without_snapshots_the_last_policies_are_compared(rooms, runs, made):
+    """A run that went on has gone farther than one that kept snapshots; those have nothing at its distance."""
+    folder = rooms(
+        compare_runs, "last", prompts=made["prompts"], policy=POLICY, first=runs["first"], second=runs["more"],
+        sampler=SAMPLER, replies_per_prompt=4, place=Place(), seed=0,
+    )  # fmt: skip
+    table = read_table(folder / "distances.parquet", "policy_distances").filter(policy="second")
+    more = read_table(runs["more"] / "rl.parquet", "rl_steps")
+    assert table["step"].unique().to_list() == [more["step"].max()]
+    by_hand = more.filter(step=more["step"].max())["kl"].mean()
+    assert table["kl_to_start"].mean() == pytest.approx(by_hand, rel=0.3)
+
+
 def test_a_gold_of_ones_own_has_no_parts(rooms, made):
     gold = str(made["plain"] / "model")
     place = Place(gold=gold, gold_files=ModelRef.of(gold).files)

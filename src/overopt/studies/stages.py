@@ -377,8 +377,8 @@ def compare_runs(
 ) -> None:
     """How far apart two policies are that went the same distance: KL both ways, and to the start, of replies of each.
 
-    The last policy of the run ``first``, and of ``second`` that of the measurement with the nearest KL to the start;
-    ``second`` has kept its snapshots.
+    The last policy of the run ``first``, and of ``second`` that of the measurement with the nearest KL to the start, or
+    its last one if it kept no snapshots.
     """
     _prepare_torch()
     reference = policy.load(device=place.device)
@@ -387,10 +387,10 @@ def compare_runs(
     last = _kl_by_step(first).tail(1)
     curve = _kl_by_step(second)
     nearest = int(curve["step"][int((curve["kl"] - last["kl"][0]).abs().arg_min() or 0)])
-    policies = {
-        "first": _policy(policy, first, place),
-        "second": HFPolicy.load(second / SNAPSHOTS / f"step-{nearest:06d}", device=place.device),
-    }
+    snapshot = second / SNAPSHOTS / f"step-{nearest:06d}"
+    if not (second / SNAPSHOTS).exists():
+        nearest, snapshot = int(curve["step"][-1]), second / MODEL_FOLDER
+    policies = {"first": _policy(policy, first, place), "second": HFPolicy.load(snapshot, device=place.device)}
     frames = []
     for name, other in (("first", "second"), ("second", "first")):
         replies = policies[name].sample(

@@ -101,7 +101,9 @@ class Truth:
     gold_noise: float = 0.5
     """Of one reply in a run, in the base policy's noise of one reply."""
     distance: Callable[[str], tuple[float, float]] = lambda run: (1.0, 2.0)
-    """Of a penalised run: mean KL to the other policy and to the start, nats."""
+    """Of a penalised run: mean KL to the stopped policy and to the start, nats."""
+    seed_distance: float = 1.5
+    """Of a penalised run: mean KL to that of the next seed, nats."""
     held_out: int = 960
     seed: int = 0
 
@@ -131,7 +133,7 @@ class MadeStudy:
         self.folder = folder
         self.tables = StudyTables(folder, self.header)
         self.root = self.tables.root
-        for name in ("pools", "scores", "pair_scores", "rl", "logs", "distances"):
+        for name in ("pools", "scores", "pair_scores", "rl", "logs", "distances", "seed_distances"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self.noise: dict[str, np.ndarray] = {}
         self.first_id = self.config.comparisons
@@ -168,10 +170,13 @@ class MadeStudy:
         name = self.proxy(short(self.config.reference_proxy), self.config.pairs, 0)
         for number in range(self.config.penalty_seeds):
             self.run(f"{name}-r{number}", name)
+            self.run(f"{name}-slow-r{number}", name)
             for penalty in self.config.penalties:
                 held = self.run(f"{name}-kl{penalty:g}-r{number}", name, penalty=penalty)
                 if penalty == self.config.compared_penalty:
-                    self.distances(held)
+                    self.distances(held, "distances", *self.truth.distance(held))
+                    if self.config.penalty_seeds > 1:
+                        self.distances(held, "seed_distances", self.truth.seed_distance, 2.0)
 
     def extrapolation(self) -> None:
         self.pool("pool-large", self.config.large_pool, prompts=self.config.large_prompts)
@@ -303,11 +308,10 @@ class MadeStudy:
         write_table(pl.DataFrame(log), self.root / f"logs/{name}.parquet", "rl_log", settings | more)
         return name
 
-    def distances(self, run: str) -> None:
-        """KL between the policies of two runs: the last of the penalised one and the nearest of the free one."""
-        to_other, to_start = self.truth.distance(run)
+    def distances(self, run: str, folder: str, to_other: float, to_start: float) -> None:
+        """KL between the last policy of the penalised run and another one."""
         count, replies = self.config.prompts, self.config.rl_replies
-        rng = self._rng("distances", run)
+        rng = self._rng(folder, run)
         frames = []
         for policy in ("first", "second"):
             ids, samples = self._ids(count, replies)
@@ -320,7 +324,7 @@ class MadeStudy:
                     }
                 )
             )  # fmt: skip
-        write_table(pl.concat(frames), self.root / f"distances/{run}.parquet", "policy_distances", {})
+        write_table(pl.concat(frames), self.root / f"{folder}/{run}.parquet", "policy_distances", {})
 
     # What they share.
 

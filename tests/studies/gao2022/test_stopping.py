@@ -126,4 +126,27 @@ def test_the_steps_to_the_compared_distance_are_read_from_the_runs(same):
     """The free run reaches d = 3 in 40 steps, in proportion: 1.875, where the penalised ones end, after 25."""
     caveat = next(one for one in stopping.answer(same).caveats if one.startswith("Where they are compared"))
     assert "penalised runs had taken 40 steps" in caveat
-    assert "without a penalty 25," in caveat
+    assert caveat.endswith("free runs at the same learning rate 25.")
+
+
+def test_slow_free_runs_have_a_claim_of_their_own(tmp_path):
+    def run(name, parameters, penalty):
+        usual = usual_run(name, parameters, penalty)
+        return replace(usual, gold=[value - 0.4 * ("-slow-" not in name and not penalty) for value in usual.gold])
+
+    tables = made_study(tmp_path, Truth(run=run, gold_noise=0.4), parts=("penalties",))
+    claims = _claims(tables)
+    assert claims["stopping-gold"].outcome == "above"
+    assert claims["stopping-gold-slow"].outcome == "equal"
+    assert claims["stopping-gold-slow"].agreement == "not_published"
+    row = stopping.answer(tables).tables[0].rows[0]
+    assert row["gold"] == pytest.approx(0.4, abs=0.06)
+    assert row["slow"] == pytest.approx(0.0, abs=0.06)
+
+
+@pytest.mark.parametrize(("seed_distance", "outcome"), [(0.5, "above"), (2.0, "below")])
+def test_what_a_penalty_changes_is_held_against_what_a_seed_changes(tmp_path, seed_distance, outcome):
+    tables = made_study(tmp_path, Truth(seed_distance=seed_distance), parts=("penalties",))
+    claim = _claims(tables)["stopping-seeds"]
+    assert claim.value == pytest.approx(1.0 / seed_distance, rel=0.02)
+    assert claim.outcome == outcome

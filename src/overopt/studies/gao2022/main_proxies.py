@@ -37,9 +37,10 @@ def size_runs(tables: StudyTables) -> dict[str, str]:
     return {name: run for name, run in runs.items() if tables.has(f"rl/{run}")}
 
 
-def free_runs(tables: StudyTables, proxy: str) -> list[str]:
-    """Runs of the initial policy against that proxy without a penalty, by seed."""
-    names = [name for name in tables.names("rl") if name.removeprefix(f"{proxy}-r").isdigit()]
+def free_runs(tables: StudyTables, proxy: str, *, is_slow: bool = False) -> list[str]:
+    """Runs of the initial policy against that proxy without a penalty, by seed; at the usual or the slow rate."""
+    start = f"{proxy}-slow-r" if is_slow else f"{proxy}-r"
+    names = [name for name in tables.names("rl") if name.removeprefix(start).isdigit()]
     return sorted(names, key=lambda name: int(name.rpartition("-r")[2]))
 
 

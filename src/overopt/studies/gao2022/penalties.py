@@ -45,8 +45,8 @@ def answer(tables: StudyTables) -> Answer:
         tables=_tables(tables, pairs, differences),
         caveats=[
             "All runs share one proxy: another one could answer a penalty differently.",
-            "All runs have one learning rate. Slower runs without a penalty might be better at the same KL, which "
-            "would make a penalty look less useful; they were not run.",
+            "All runs have one learning rate. The page Penalty or early stopping holds penalised runs against "
+            "slower free ones too.",
             "Gao et al. say that their finding may depend on hyper-parameters; ours are those of one setting too.",
         ],
     )

@@ -81,28 +81,39 @@ class Plan(StudyPlan):
 
     def _penalties(self) -> None:
         """With a KL penalty and without, from the same seeds (figures 9 and 14), and the policies beside each other."""
-        name = self.proxy(self.config.reference_proxy, self.config.pairs, 0)
-        for number in range(self.config.penalty_seeds):
+        config = self.config
+        name = self.proxy(config.reference_proxy, config.pairs, 0)
+        slow = replace(config.rl, learning_rate=config.rl.learning_rate * config.slow_rate)
+        held = []
+        for number in range(config.penalty_seeds):
             free = self.run(name, number, snapshots=True)
-            for penalty in self.config.penalties:
-                held = self.run(name, number, penalty=penalty)
-                if penalty != self.config.compared_penalty:
-                    continue
-                compared = Stage(
-                    compare_runs,
-                    label=f"policies compared {held}",
-                    cost=15 * self.millions(self.policy),
-                    prompts=self.prompts,
-                    policy=self.policy,
-                    first=self._runs[held],
-                    second=self._runs[free],
-                    sampler=self.config.sampler,
-                    replies_per_prompt=self.config.rl_replies,
-                    place=self.place,
-                    needs=self.needs,
-                    seed=stream_seed(self.seed, "compare", number),
-                )
-                self.put(f"distances/{held}.parquet", compared, "distances.parquet")
+            self.run(name, number, rl=slow, name=f"{name}-slow-r{number}")
+            for penalty in config.penalties:
+                run = self.run(name, number, penalty=penalty)
+                if penalty == config.compared_penalty:
+                    held.append(run)
+                    self._comparison("distances", number, run, free)
+        # What a seed does to a policy: the scale for what a penalty does to it.
+        for number, run in enumerate(held if len(held) > 1 else ()):
+            self._comparison("seed_distances", number, run, held[(number + 1) % len(held)])
+
+    def _comparison(self, folder: str, number: int, first: str, second: str) -> None:
+        """How far apart two runs' policies are, at the end of the first."""
+        compared = Stage(
+            compare_runs,
+            label=f"policies compared {first}, {second}",
+            cost=15 * self.millions(self.policy),
+            prompts=self.prompts,
+            policy=self.policy,
+            first=self._runs[first],
+            second=self._runs[second],
+            sampler=self.config.sampler,
+            replies_per_prompt=self.config.rl_replies,
+            place=self.place,
+            needs=self.needs,
+            seed=stream_seed(self.seed, "compare", number),
+        )
+        self.put(f"{folder}/{first}.parquet", compared, "distances.parquet")
 
     def _extrapolation(self) -> None:
         """A few prompts with a large pool (figure 26)."""

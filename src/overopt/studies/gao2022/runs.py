@@ -28,12 +28,12 @@ class Penalised:
     """Without."""
 
 
-def penalised_runs(tables: StudyTables) -> list[Penalised]:
-    """By weight; seeds that lack one of the two are left out."""
+def penalised_runs(tables: StudyTables, *, is_slow: bool = False) -> list[Penalised]:
+    """By weight, beside free runs of the usual or the slow rate; seeds that lack one of the two are left out."""
     proxy = reference_proxy(tables)
     if proxy is None:
         return []
-    free = _by_seed(free_runs(tables, proxy))
+    free = _by_seed(free_runs(tables, proxy, is_slow=is_slow))
     found = []
     for weight, names in sorted(held_runs(tables, proxy).items()):
         held = _by_seed(names)

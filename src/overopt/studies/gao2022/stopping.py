@@ -27,6 +27,7 @@ SOURCE = "Gao et al. 2022, section 3.6, figure 9"
 def answer(tables: StudyTables) -> Answer:
     """Gold at the end of penalised runs less gold of free runs at that distance, and how far the policies are apart."""
     pairs = penalised_runs(tables)
+    slow = penalised_runs(tables, is_slow=True)
     return Answer(
         id="stopping",
         title="Penalty or early stopping",
@@ -35,18 +36,26 @@ def answer(tables: StudyTables) -> Answer:
             "The last policy of every run with a KL penalty is held against the run without one from the same seed, "
             "where that first reached the same KL to the base policy: straight between its measurements, and before "
             "the first of them along the law d(α − β ln d) through the first two. Gold is compared on the same "
-            "held-out prompts. Whether a penalised run had come to rest is read from the KL of its training batches: "
+            "held-out prompts. The same is done with free runs at a share of the learning rate, which pass there after "
+            "more steps. Whether a penalised run had come to rest is read from the KL of its training batches: "
             "growth along a straight line over the last third of its steps, as a share of the mean KL there. For one "
             "penalty the two policies also answered the same prompts, and the exact KL of each reply to the other "
-            "policy and to the base policy was taken, in both directions."
+            "policy and to the base policy was taken, in both directions; so were those of two penalised runs of "
+            "different seeds, which is what a seed alone does."
         ),
-        claims=[_gold_claim(tables, pairs), _rest_claim(tables, pairs), _apart_claim(tables)],
-        figures=[*_gold_figure(pairs), *_log_figure(tables, pairs)],
-        tables=[*_gold_table(tables, pairs), *_apart_table(tables)],
+        claims=[
+            _gold_claim(tables, pairs, is_slow=False),
+            _gold_claim(tables, slow, is_slow=True),
+            _rest_claim(tables, pairs),
+            _apart_claim(tables),
+            _seed_claim(tables),
+        ],
+        figures=[*_gold_figure(pairs, slow), *_log_figure(tables, pairs)],
+        tables=[*_gold_table(tables, pairs, slow), *_apart_table(tables)],
         caveats=[
-            "Seeds are paired: both runs of a pair saw the same prompts in the same order. Policies of unrelated "
-            "seeds were not compared, so what two independent runs would be apart is not measured here.",
-            *_pace(pairs),
+            "Seeds are paired: both runs of a pair saw the same prompts in the same order.",
+            *_pace(pairs, "at the same learning rate"),
+            *_pace(slow, f"at {tables.settings['slow_rate']:g} times the learning rate" if slow else ""),
             "The free policy is that of the measurement with the nearest KL, so the two distances to the start "
             "differ a little.",
         ],
@@ -69,7 +78,7 @@ def _over_seeds(values_SP: FloatArray, rng: np.random.Generator) -> tuple[float 
     return value, wider(both, over_units(values_SP.mean(axis=1), rng)[1])
 
 
-def _pace(pairs: Sequence[Penalised]) -> list[str]:
+def _pace(pairs: Sequence[Penalised], rate: str) -> list[str]:
     """Steps to the distances that are compared, as a caveat; none where no free run came so far."""
     taken = []
     for pair in pairs:
@@ -83,13 +92,13 @@ def _pace(pairs: Sequence[Penalised]) -> list[str]:
         return []
     held_steps, free_steps = np.mean(taken, axis=0).tolist()
     return [
-        f"Where they are compared, penalised runs had taken {held_steps:.0f} steps on average and runs without a "
-        f"penalty {free_steps:.0f}, at one learning rate. Slower free runs might be worth another gold at the same KL; "
-        "they were not run."
+        f"Where they are compared, penalised runs had taken {held_steps:.0f} steps on average and free runs {rate} "
+        f"{free_steps:.0f}."
     ]
 
 
-def _gold_claim(tables: StudyTables, pairs: Sequence[Penalised]) -> Claim:
+def _gold_claim(tables: StudyTables, pairs: Sequence[Penalised], *, is_slow: bool) -> Claim:
+    """Against free runs of the usual rate, of which something is published, or against slow ones."""
     by_seed: dict[int, list[FloatArray]] = {}
     left_out = 0
     used = set()
@@ -104,9 +113,9 @@ def _gold_claim(tables: StudyTables, pairs: Sequence[Penalised]) -> Claim:
     notes = []
     if by_seed:
         values_SP = np.stack([np.mean(found, axis=0) for found in by_seed.values()])
-        value, ci = _over_seeds(values_SP, stream(tables.seed, "stopping", "gold"))
+        value, ci = _over_seeds(values_SP, stream(tables.seed, "stopping", "slow" if is_slow else "gold"))
     else:
-        notes.append("no run with a penalty has a run without one that came as far")
+        notes.append(f"no run with a penalty has a {'slow ' if is_slow else ''}run without one that came as far")
     if left_out:
         notes.append(f"{left_out} penalised runs ended farther out than the free run of their seed and are left out")
     early = sum(
@@ -118,12 +127,15 @@ def _gold_claim(tables: StudyTables, pairs: Sequence[Penalised]) -> Claim:
         notes.append(f"{early} ended before the free run's first measurement, where its gold follows the law")
     rests = [one for pair in pairs if (one := _growth(pair)) is not None]
     still = sum(float(np.mean(growth)) <= STILL for growth in rests)
-    if rests:
+    if rests and not is_slow:
         notes.append(f"by the rule below, {still} of {len(rests)} penalties had brought their runs to rest")
     prompts = pairs[0].held[0].gold_PK.shape[0] if pairs else 0
+    slowly = " a slow free run" if is_slow else ""
+    pace = f" at {tables.settings.get('slow_rate', 1):g} times the learning rate" if is_slow else ""
     return Claim(
-        id="stopping-gold",
-        what=f"gold at the end of a penalised run less that of a free run at the same KL, equal within {MARGIN} sd",
+        id="stopping-gold-slow" if is_slow else "stopping-gold",
+        what=f"gold at the end of a penalised run less that of a free run{pace} at the same KL, equal within {MARGIN} "
+        "sd",
         value=value,
         ci=ci,
         counted=f"{several(len(by_seed), 'seed')} and {prompts} prompts, the wider of both together and seeds alone; "
@@ -131,13 +143,16 @@ def _gold_claim(tables: StudyTables, pairs: Sequence[Penalised]) -> Claim:
         unit="sd",
         margin=MARGIN,
         sentences={
-            "above": "A penalty leaves {size} more gold {ci} than stopping early at the same KL.",
-            "below": "A penalty leaves {size} less gold {ci} than stopping early at the same KL.",
-            "equal": f"A penalty is worth what stopping early is: gold differs by {{value}} {{ci}}, within {MARGIN} "
-            "sd.",
-            "open": "Whether a penalty is worth what stopping early is, is not decided: gold differs by {value} {ci}.",
+            "above": f"A penalty leaves {{size}} more gold {{ci}} than stopping{slowly} early at the same KL.",
+            "below": f"A penalty leaves {{size}} less gold {{ci}} than stopping{slowly} early at the same KL.",
+            "equal": f"A penalty is worth what stopping{slowly} early is: gold differs by {{value}} {{ci}}, within "
+            f"{MARGIN} sd.",
+            "open": f"Whether a penalty is worth what stopping{slowly} early is, is not decided: gold differs by "
+            "{value} {ci}.",
         },
-        published=Published(
+        published=None
+        if is_slow
+        else Published(
             finding="a KL penalty acts like stopping early: gold against KL stays the same",
             source=SOURCE,
             outcomes=("equal",),
@@ -189,15 +204,18 @@ def _rest_claim(tables: StudyTables, pairs: Sequence[Penalised]) -> Claim:
     )
 
 
-def _apart(tables: StudyTables) -> dict[int, dict[str, FloatArray]]:
-    """Seed → means by prompt (P,): KL to the other and to the start, of the penalised ("first") and the free policy."""
+def _apart(tables: StudyTables, folder: str = "distances") -> dict[int, dict[str, FloatArray]]:
+    """Seed → means by prompt (P,): KL to the other and to the start, of the penalised ("first") and the other policy.
+
+    The other is that of stopping early, or with ``seed_distances`` that of the next seed's penalised run.
+    """
     weight = tables.settings["compared_penalty"]
     of = next((pair for pair in penalised_runs(tables) if pair.weight == weight), None)
     found = {}
     for seed, run in zip(of.seeds, of.held, strict=True) if of is not None else ():
-        if not tables.has(f"distances/{run.name}"):
+        if not tables.has(f"{folder}/{run.name}"):
             continue
-        table = read_table(tables.root / f"distances/{run.name}.parquet", "policy_distances")
+        table = read_table(tables.root / f"{folder}/{run.name}.parquet", "policy_distances")
         found[seed] = {
             f"{who}_{column}": mean_by_prompt(table.filter(policy=who), f"kl_to_{column}", tables.prompt_ids)
             for who in ("first", "second")
@@ -206,29 +224,33 @@ def _apart(tables: StudyTables) -> dict[int, dict[str, FloatArray]]:
     return found
 
 
+def _ratio(
+    top: Sequence[FloatArray], bottom: Sequence[FloatArray], rng: np.random.Generator
+) -> tuple[float | None, Interval]:
+    """Mean of ``top`` over mean of ``bottom``, (P,) a seed each; the wider interval of prompts and seeds, and seeds."""
+    if not top:
+        return None, UNKNOWN
+    values_SPK = np.stack([np.stack(top), np.stack(bottom)], axis=2)
+    means = values_SPK.mean(axis=(0, 1))
+    value = float(means[0] / means[1])
+    draws = bootstrap_means_over_seeds(values_SPK, DRAWS, rng)
+    by_seed = values_SPK.mean(axis=1)
+    # Seeds weigh alike in their interval, by KL in the value: moved to it, as only the width is asked for.
+    mean, over = over_units(by_seed[:, 0] / by_seed[:, 1], rng)
+    moved = UNKNOWN
+    if mean is not None and over[0] is not None and over[1] is not None:
+        moved = (over[0] - mean + value, over[1] - mean + value)
+    return value, wider(of_draws(value, draws[:, 0] / draws[:, 1], values_SPK.shape[1]), moved)
+
+
 def _apart_claim(tables: StudyTables) -> Claim:
     apart = _apart(tables)
     weight = tables.settings["compared_penalty"]
-    value: float | None = None
-    ci = UNKNOWN
-    if apart:
-        values_SPK = np.stack(
-            [
-                np.stack([one["first_other"] + one["second_other"], one["first_start"] + one["second_start"]], axis=1)
-                for one in apart.values()
-            ]
-        )
-        other, start = values_SPK.mean(axis=(0, 1))
-        value = float(other / start)
-        rng = stream(tables.seed, "stopping", "apart")
-        draws = bootstrap_means_over_seeds(values_SPK, DRAWS, rng)
-        by_seed = values_SPK.mean(axis=1)
-        # Seeds weigh alike in their interval, by KL in the value: moved to it, as only the width is asked for.
-        mean, over = over_units(by_seed[:, 0] / by_seed[:, 1], rng)
-        moved = UNKNOWN
-        if mean is not None and over[0] is not None and over[1] is not None:
-            moved = (over[0] - mean + value, over[1] - mean + value)
-        ci = wider(of_draws(value, draws[:, 0] / draws[:, 1], values_SPK.shape[1]), moved)
+    value, ci = _ratio(
+        [one["first_other"] + one["second_other"] for one in apart.values()],
+        [one["first_start"] + one["second_start"] for one in apart.values()],
+        stream(tables.seed, "stopping", "apart"),
+    )
     return Claim(
         id="stopping-apart",
         what=f"KL between the policies of penalty {weight:g} and of stopping at the same KL, over their KL to the "
@@ -255,13 +277,48 @@ def _apart_claim(tables: StudyTables) -> Claim:
     )
 
 
-def _gold_figure(pairs: Sequence[Penalised]) -> list[FigureData]:
+def _seed_claim(tables: StudyTables) -> Claim:
+    stopped, seeds = _apart(tables), _apart(tables, "seed_distances")
+    both = sorted(set(stopped) & set(seeds))
+    weight = tables.settings["compared_penalty"]
+    value, ci = _ratio(
+        [stopped[seed]["first_other"] + stopped[seed]["second_other"] for seed in both],
+        [seeds[seed]["first_other"] + seeds[seed]["second_other"] for seed in both],
+        stream(tables.seed, "stopping", "seeds"),
+    )
+    return Claim(
+        id="stopping-seeds",
+        what=f"KL between the policies of penalty {weight:g} and of stopping at the same KL, over that between two "
+        "penalised policies of different seeds",
+        value=value,
+        ci=ci,
+        counted=f"{several(len(both), 'seed')} and {len(tables.prompt_ids)} prompts, the wider of both together and "
+        "seeds alone; both directions",
+        reference=1.0,
+        sentences={
+            "above": "The penalty changes the policy more than its seed does: {value} {ci} times the KL between two "
+            "penalised runs of different seeds.",
+            "below": "The penalty changes the policy less than its seed does: {value} {ci} times the KL between two "
+            "penalised runs of different seeds.",
+            "open": "Whether the penalty changes the policy more than its seed does is not decided: {value} {ci} "
+            "times the KL between two penalised runs of different seeds.",
+        },
+        note="each seed is compared with the next; seeds have the same proxy and other training prompts"
+        if both
+        else "policies of different seeds were not compared",
+    )
+
+
+def _gold_figure(pairs: Sequence[Penalised], slow: Sequence[Penalised]) -> list[FigureData]:
     rows: list[dict[str, Any]] = []
-    for pair in pairs:
-        for seed, held, free, values_P in zip(pair.seeds, pair.held, pair.free, _differences(pair), strict=True):
-            if np.isfinite(values_P).all():
+    for found, stopped in ((pairs, "stopped early"), (slow, "slow, stopped early")):
+        for pair in found:
+            for seed, held, free, values_P in zip(pair.seeds, pair.held, pair.free, _differences(pair), strict=True):
+                if not np.isfinite(values_P).all():
+                    continue
                 d = float(held.d_K[-1])
-                gold = {"with the penalty": held.gold_PK[:, -1].mean(), "stopped early": gold_where(free, d).mean()}
+                gold = {"with the penalty": held.gold_PK[:, -1].mean()} if found is pairs else {}
+                gold[stopped] = gold_where(free, d).mean()
                 rows += [
                     {"penalty": f"{pair.weight:g}", "seed": seed, "d": d, "gold": float(value), "policy": name}
                     for name, value in gold.items()
@@ -272,7 +329,7 @@ def _gold_figure(pairs: Sequence[Penalised]) -> list[FigureData]:
         FigureData(
             name="stopping-gold",
             title="Gold at the end of penalised runs, and of free runs stopped there",
-            caption="Two points at one distance are the two runs of a seed. Points carry the noise of "
+            caption="Points at one distance are the runs of a seed. They carry the noise of "
             "some hundred replies each; the claim averages their differences.",
             rows=rows,
             x=Axis(field="d", title="d = √KL to the base policy at the end (√nats)", from_zero=True),
@@ -313,13 +370,12 @@ def _log_figure(tables: StudyTables, pairs: Sequence[Penalised]) -> list[FigureD
     ]
 
 
-def _gold_table(tables: StudyTables, pairs: Sequence[Penalised]) -> list[TableData]:
+def _gold_table(tables: StudyTables, pairs: Sequence[Penalised], slow: Sequence[Penalised]) -> list[TableData]:
     rows = []
     for pair in pairs:
-        values_SP = _differences(pair)
-        values_SP = values_SP[np.isfinite(values_SP).all(axis=1)]
-        rng = stream(tables.seed, "stopping", "table", f"{pair.weight:g}")
-        value, ci = _over_seeds(values_SP, rng) if len(values_SP) else (None, UNKNOWN)
+        values_SP, value, ci = _gold_at_rest(tables, pair, "table")
+        beside = next((one for one in slow if one.weight == pair.weight), None)
+        _, slow_value, slow_ci = ((), None, UNKNOWN) if beside is None else _gold_at_rest(tables, beside, "slow table")
         growth = _growth(pair)
         rows.append(
             {
@@ -328,6 +384,8 @@ def _gold_table(tables: StudyTables, pairs: Sequence[Penalised]) -> list[TableDa
                 "d": float(np.mean([run.d_K[-1] for run in pair.held])),
                 "gold": value,
                 "gold_ci": ci,
+                "slow": slow_value,
+                "slow_ci": slow_ci,
                 "growth": None if growth is None else 100 * float(np.mean(growth)),
             }
         )
@@ -342,6 +400,7 @@ def _gold_table(tables: StudyTables, pairs: Sequence[Penalised]) -> list[TableDa
                 "seeds": "seeds compared",
                 "d": "d at the end",
                 "gold": "gold, penalty less stopping (sd)",
+                "slow": "less stopping a slow run (sd)",
                 "growth": "KL growth in the last third (%)",
             },
             rows=rows,
@@ -349,9 +408,22 @@ def _gold_table(tables: StudyTables, pairs: Sequence[Penalised]) -> list[TableDa
     ]
 
 
+def _gold_at_rest(tables: StudyTables, pair: Penalised, of: str) -> tuple[FloatArray, float | None, Interval]:
+    """Differences (S, P) of the seeds whose free runs came as far, with their mean and interval."""
+    values_SP = _differences(pair)
+    values_SP = values_SP[np.isfinite(values_SP).all(axis=1)]
+    rng = stream(tables.seed, "stopping", of, f"{pair.weight:g}")
+    return values_SP, *(_over_seeds(values_SP, rng) if len(values_SP) else (None, UNKNOWN))
+
+
 def _apart_table(tables: StudyTables) -> list[TableData]:
+    seeds = _apart(tables, "seed_distances")
     rows = [
-        {"seed": seed, **{name: float(values.mean()) for name, values in one.items()}}
+        {
+            "seed": seed,
+            **{name: float(values.mean()) for name, values in one.items()},
+            "next_seed": float(seeds[seed]["first_other"].mean()) if seed in seeds else None,
+        }
         for seed, one in _apart(tables).items()
     ]
     if not rows:
@@ -366,6 +438,7 @@ def _apart_table(tables: StudyTables) -> list[TableData]:
                 "second_other": "KL(stopped ‖ penalised)",
                 "first_start": "KL(penalised ‖ start)",
                 "second_start": "KL(stopped ‖ start)",
+                "next_seed": "KL(penalised ‖ penalised, next seed)",
             },
             rows=rows,
             digits=2,
