@@ -3,6 +3,9 @@
 import json
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,8 @@ import pytest
 
 from overopt.records.tables import GOLD_PARTS, read_table, settings_of
 from overopt.rewards.rubric import GoldRubric
+from overopt.studies import runner
+from overopt.studies.catalog import build_study
 
 COMMAND = [sys.executable, "-m", "overopt", "run", "--preset", "smoke", "--out"]
 WITHOUT_TORCH = """
@@ -79,6 +84,42 @@ def test_a_second_call_redoes_nothing(smoke_copy, smoke):
     assert "started" not in result.stderr
     assert {p.name: p.stat().st_mtime_ns for p in (smoke_copy / "store").iterdir()} == before
     assert numbers(smoke_copy) == numbers(smoke)
+
+
+def test_two_drivers_of_one_folder_write_it_one_after_the_other(smoke_copy, smoke, monkeypatch):
+    inside, most = [], []
+    write = runner._export
+
+    def slowly(*arguments):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.2)
+        write(*arguments)
+        inside.pop()
+
+    monkeypatch.setattr(runner, "_export", slowly)
+    study = build_study("chitchat", "smoke")
+    with ThreadPoolExecutor(2) as pool:
+        drivers = [pool.submit(runner.run_study, study, smoke_copy, workers=1) for _ in range(2)]
+        for driver in drivers:
+            driver.result()
+    assert most == [1] * 4
+    assert numbers(smoke_copy) == numbers(smoke)
+    assert tables(smoke_copy) == tables(smoke)
+
+
+def test_drivers_that_begin_at_once_share_a_new_folder(tmp_path):
+    study = build_study("chitchat", "smoke")
+    for attempt in range(5):
+        start = threading.Barrier(8)
+
+        def claim(folder, start=start):
+            start.wait()
+            runner.claim_folder(study, folder)
+
+        with ThreadPoolExecutor(8) as pool:
+            for driver in [pool.submit(claim, tmp_path / f"run{attempt}") for _ in range(8)]:
+                driver.result()
 
 
 def test_a_damaged_file_is_named_and_made_again(smoke_copy, smoke):

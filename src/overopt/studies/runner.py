@@ -4,15 +4,18 @@ The folder holds ``study.json``, ``store/`` (every finished stage under its key)
 ``results.json`` and ``report.html``. Running again with the same settings makes only what is missing.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 from typing import Any
+
+from filelock import FileLock
 
 from overopt import __version__
 from overopt.errors import StageError, StorageError
@@ -26,6 +29,8 @@ from overopt.workflow import Event, RayCluster, Stage, Store, plan, run
 from overopt.workflow.estimate import estimate
 from overopt.workflow.garbage import PLAN_FILE, PLAN_SCHEMA
 
+LOCK = ".overopt.lock"
+"""Held while a folder is claimed, and while tables and pages are written: several drivers may share a folder."""
 PACKAGES = (
     "numpy",
     "scipy",
@@ -87,19 +92,20 @@ def run_study(
         if failure is not None:
             raise failure
         return None
-    _export(tables, folder / "tables", store)
-    seal_tables(folder / "tables")
-    models = {name: output for name, output in study.models.items() if output.stage.key not in missing}
-    _export(models, folder / "models", store)
-    results = _numbers(folder)
-    results["versions"] = installed_versions()
-    results["timings"] = {
-        "wall_s": round(time.perf_counter() - started, 3),
-        "workers": workers,
-        "stages": [_timing(store.manifest(stage)) for stage in all_stages if stage.key not in missing],
-    }
-    write_json(folder / "results.json", results)
-    _write_pages(results, folder)
+    with _alone(folder):
+        _export(tables, folder / "tables", store)
+        seal_tables(folder / "tables")
+        models = {name: output for name, output in study.models.items() if output.stage.key not in missing}
+        _export(models, folder / "models", store)
+        results = _numbers(folder)
+        results["versions"] = installed_versions()
+        results["timings"] = {
+            "wall_s": round(time.perf_counter() - started, 3),
+            "workers": workers,
+            "stages": [_timing(store.manifest(stage)) for stage in all_stages if stage.key not in missing],
+        }
+        write_json(folder / "results.json", results)
+        _write_pages(results, folder)
     if failure is not None:
         raise failure
     return results
@@ -125,6 +131,13 @@ def report_study(folder: Path) -> dict[str, Any]:
     return results
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other driver of this folder is in such a block meanwhile."""
+    with FileLock(folder / LOCK):
+        yield
+
+
 def _numbers(folder: Path) -> dict[str, Any]:
     header = read_header(folder)
     return question_results(folder, header) if header.get("questions") else measure_study(folder)
@@ -144,12 +157,13 @@ def claim_folder(study: Study, folder: Path) -> None:
     try:
         if folder.exists() and not folder.is_dir():
             raise StorageError(f"{folder} is a file; --out takes a folder")
-        if not path.exists():
-            if folder.exists() and any(folder.iterdir()):
-                raise StorageError(f"{folder} is not empty and holds no study; choose a new folder")
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(path, header)
-            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if not any((folder / name).exists() for name in (path.name, LOCK)) and any(folder.iterdir()):
+            raise StorageError(f"{folder} is not empty and holds no study; choose a new folder")
+        with _alone(folder):
+            if not path.exists():
+                write_json(path, header)
+                return
     except OSError as error:
         if isinstance(error, StorageError):
             raise
