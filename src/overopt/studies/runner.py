@@ -158,7 +158,9 @@ def claim_folder(study: Study, folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
             raise StorageError(f"{folder} is a file; --out takes a folder")
         folder.mkdir(parents=True, exist_ok=True)
-        if not any((folder / name).exists() for name in (path.name, LOCK)) and any(folder.iterdir()):
+        # Listed once: another driver may be claiming the folder.
+        names = {entry.name for entry in folder.iterdir()}
+        if names and not names & {path.name, LOCK}:
             raise StorageError(f"{folder} is not empty and holds no study; choose a new folder")
         with _alone(folder):
             if not path.exists():
