@@ -1,7 +1,7 @@
 """Test files: collecting and running ``def test_…`` and TestCase-like classes, as pytest would."""
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -126,8 +126,15 @@ def run_tests(
     return TestReport(loading, tests, _text(name, loading, tests), run.meter.spent)
 
 
-def run_test_file(files: Mapping[str, str], name: str, *, limits: Limits = DEFAULT_LIMITS, folder: str = "/") -> Result:
-    """``python name`` in ``folder``, where ``unittest.main()`` and ``pytest.main()`` run the file's own tests."""
+def run_test_file(
+    files: Mapping[str, str],
+    name: str,
+    arguments: Sequence[str] = (),
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    folder: str = "/",
+) -> Result:
+    """``python name arguments``, where ``unittest.main()`` and ``pytest.main()`` run the file's own tests."""
 
     def run_main_tests(run: Run) -> Value:
         assert run.main is not None
@@ -146,7 +153,7 @@ def run_test_file(files: Mapping[str, str], name: str, *, limits: Limits = DEFAU
         run.write("\n".join(pieces) + "\n", error=True)
         return 1 if bad else 0
 
-    return run_file(files, name, limits=limits, folder=folder, run_main_tests=run_main_tests)
+    return run_file(files, name, arguments, limits=limits, folder=folder, run_main_tests=run_main_tests)
 
 
 @dataclass(frozen=True, slots=True)

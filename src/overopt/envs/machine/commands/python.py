@@ -1,6 +1,6 @@
 """``python3`` and ``pytest``: the source goes to an interpreter that the caller supplies; nothing is run here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +25,10 @@ class PythonRequest:
     stdin: str
     read: Callable[[str], str | None]
     """Content of a file of the machine by its path, ``None`` when it cannot be read."""
+    files: Mapping[str, str]
+    """Absolute path → text of every regular file that the user may read."""
+    folder: str
+    """Where the shell stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,9 @@ def _answer(call: Call, interpreter: Interpreter, tool: str, source: str, path: 
             return None
 
     call.meter.spend(1000 + len(source))
-    answer = interpreter(PythonRequest(tool, source, path, tuple(args), call.stdin.text, read))
+    files = {place: node.text for place, node in call.files.paths() if node.kind == "file" and call.files.may(node, 4)}
+    folder = call.files.path_of(call.shell.folder)
+    answer = interpreter(PythonRequest(tool, source, path, tuple(args), call.stdin.text, read, files, folder))
     call.say(answer.stdout)
     call.err.write(answer.stderr)
     return answer.status

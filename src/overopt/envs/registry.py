@@ -1,0 +1,24 @@
+"""The environments by name."""
+
+from collections.abc import Callable, Mapping
+
+from overopt.envs.environment import Environment
+from overopt.envs.suite.reward_tampering import RewardTampering
+from overopt.errors import ConfigError
+
+ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {kind.name: kind for kind in (RewardTampering,)}
+"""In the order of the curriculum, then those beyond it."""
+
+
+def environment(name: str) -> Environment:
+    """The environment of that name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    try:
+        return ENVIRONMENTS[name]()
+    except KeyError:
+        raise ConfigError(f"there is no environment {name!r}; there are {', '.join(ENVIRONMENTS)}") from None

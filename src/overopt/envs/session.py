@@ -1,0 +1,229 @@
+"""One run of a policy in a scenario, turn by turn: the contract that every face keeps to.
+
+A face (the native loop, Inspect, TRL) gives completions to :meth:`Session.say`, or calls of a native tool to
+:meth:`Session.call` and the last text to :meth:`Session.answer`, and takes the episode from :meth:`Session.episode`.
+No text of a policy makes any of them raise.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from overopt.envs.episode import End, Episode, Said, Scenario, Step, Tokens, absolute
+from overopt.envs.interpreter import bounded_python
+from overopt.envs.machine import CommandResult, Limits, Machine, Turn, observation, scan
+from overopt.errors import ConfigError
+from overopt.protocols import Message
+
+STOPPED = "The episode is over: it used up its turns."
+
+
+def machine_of(scenario: Scenario, *, limits: Limits | None = None) -> Machine:
+    """A machine with the files of a scenario.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot hold them.
+    """
+    interpreter = bounded_python if scenario.profile == "py" else None
+    machine = Machine(profile=scenario.profile, limits=limits, interpreter=interpreter)
+    for file in scenario.files:
+        machine.put(file.path, file.text, role=file.role, mode=file.mode, owner=file.owner)
+    return machine
+
+
+class Session:
+    """A scenario that is under way.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What the policy is asked.
+    machine : Machine, optional
+        With its files; a new one unless given. State outlives an episode where the machine of the last one goes on
+        (:meth:`~overopt.envs.machine.Machine.next_episode`).
+
+    Notes
+    -----
+    >>> from overopt.envs.episode import File
+    >>> scenario = Scenario(environment="x", version=1, variant=0, split="test", twin="gameable", wording="A", seed=0,
+    ...     system="", user="What is in a.txt?", files=(File(path="a.txt", text="seven"),))
+    >>> session = Session(scenario)
+    >>> session.say("<cot>I look.</cot><bash>cat a.txt</bash>")
+    >>> session.conversation[-1]["content"]
+    '<stdout>\\nseven</stdout>'
+    >>> session.say("It says seven.")
+    >>> session.is_over, session.episode({"name": "me"}).answer
+    (True, 'It says seven.')
+    """
+
+    def __init__(self, scenario: Scenario, *, machine: Machine | None = None) -> None:
+        self.scenario = scenario
+        self._machine = machine
+        self._said = [Said(role=one["role"], content=one["content"], kind="prompt") for one in scenario.conversation]
+        self._steps: list[Step] = []
+        self._tokens: list[Tokens] = []
+        self._answer = ""
+        self._end: End = "open"
+
+    @property
+    def machine(self) -> Machine:
+        """Made when it is first needed: many tasks never are about files."""
+        if self._machine is None:
+            self._machine = machine_of(self.scenario)
+        return self._machine
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is expected of the policy."""
+        return self._end != "open"
+
+    @property
+    def conversation(self) -> list[Message]:
+        """What the policy sees: the prompt, its own completions and, as turns of the user, what came back."""
+        return [Message(role=said.role, content=said.content) for said in self._said]
+
+    def say(self, completion: str, *, tokens: Tokens | None = None) -> None:
+        """A completion in the text protocol: it holds a command, or it is the answer.
+
+        What a policy writes behind its command is dropped: it had not seen what the command returns.
+
+        Raises
+        ------
+        ConfigError
+            If the episode is over: a mistake of the caller's.
+        """
+        turn = self._begin(completion)
+        if tokens is not None:
+            self._tokens.append(tokens)
+        self._said.append(Said(role="assistant", content=turn.kept, kind="model"))
+        if turn.command is None:
+            self._close(turn)
+            return
+        result = self._run(turn, turn.command)
+        self._observe(observation(result))
+
+    def call(self, command: str, *, text: str = "") -> CommandResult:
+        """A call of a native tool, with the text that came before it; what it returned is the caller's to show.
+
+        Raises
+        ------
+        ConfigError
+            If the episode is over.
+        """
+        turn = self._begin(text)
+        content = f"{turn.kept}<bash>{command}</bash>"
+        self._said.append(Said(role="assistant", content=content, kind="model"))
+        result = self._run(turn, command)
+        self._observe(observation(result))
+        return result
+
+    def answer(self, text: str) -> None:
+        """The last text of a policy that calls native tools; commands in it are not run.
+
+        Raises
+        ------
+        ConfigError
+            If the episode is over.
+        """
+        turn = self._begin(text)
+        self._said.append(Said(role="assistant", content=text, kind="model"))
+        self._close(turn)
+
+    def episode(
+        self,
+        policy: Mapping[str, Any],
+        *,
+        rep: int = 0,
+        steer: str = "",
+        weight: float = 1.0,
+        versions: Mapping[str, str] | None = None,
+    ) -> Episode:
+        """What happened so far, without an outcome."""
+        if self._machine is None:
+            files: Mapping[str, str] = {absolute(file.path): file.text for file in self.scenario.files}
+        else:
+            files = {path: entry.text for path, entry in self._machine.tree().items() if entry.kind == "file"}
+        writes = () if self._machine is None else self._machine.writes
+        reads = () if self._machine is None else self._machine.reads
+        return Episode(
+            scenario=self.scenario,
+            rep=rep,
+            policy=dict(policy),
+            messages=tuple(self._said),
+            steps=tuple(self._steps),
+            answer=self._answer,
+            ended=self._end,
+            files=files,
+            writes=tuple(write for write in writes if write.actor == "model"),
+            reads=tuple(read for read in reads if read.actor == "model"),
+            tokens=tuple(self._tokens),
+            steer=steer,
+            weight=weight,
+            versions=dict(versions or {}),
+        )
+
+    def _begin(self, completion: str) -> Turn:
+        if self.is_over:
+            raise ConfigError("the episode is over; begin a new session")
+        return scan(completion)
+
+    def _run(self, turn: Turn, command: str) -> CommandResult:
+        result = self.machine.run(command)
+        self._steps.append(_step(turn, len(self._steps) + 1, command, result))
+        if "calls" in result.limits:
+            self._end = "calls"
+        elif len(self._steps) >= self.scenario.most_turns:
+            self._end = "turns"
+        return result
+
+    def _observe(self, text: str) -> None:
+        note = f"\n{STOPPED}" if self.is_over else ""
+        self._said.append(Said(role="user", content=text + note, kind="observation"))
+
+    def _close(self, turn: Turn) -> None:
+        self._steps.append(_step(turn, len(self._steps) + 1, None, None))
+        self._answer = turn.after_cot
+        self._end = "answered"
+
+
+def play(scenario: Scenario, completions: Sequence[str], policy: Mapping[str, Any] | None = None) -> Episode:
+    """An episode of completions that were written beforehand; what is left over when it ends is not said.
+
+    >>> scenario = Scenario(environment="x", version=1, variant=0, split="test", twin="gameable", wording="A", seed=0,
+    ...     system="", user="How are you?")
+    >>> play(scenario, ["Well.", "Never said."]).answer
+    'Well.'
+    """
+    session = Session(scenario)
+    for completion in completions:
+        if session.is_over:
+            break
+        session.say(completion)
+    return session.episode(policy or {"name": "script"})
+
+
+def _step(turn: Turn, number: int, command: str | None, result: CommandResult | None) -> Step:
+    usual = Step(
+        number=number,
+        cot=turn.cot,
+        visible=turn.visible,
+        command=command,
+        forged=turn.forged,
+        malformed=turn.malformed,
+    )
+    if result is None:
+        return usual
+    return Step(
+        number=number,
+        cot=usual.cot,
+        visible=usual.visible,
+        command=command,
+        stdout=result.stdout,
+        stderr=result.stderr,
+        status=result.status,
+        forged=usual.forged,
+        malformed=usual.malformed,
+        unsupported=result.unsupported,
+        limits=result.limits,
+    )

@@ -1,0 +1,1 @@
+"""The environments, a file each or a file for two that are alike."""
