@@ -214,6 +214,13 @@ class StudyPlan(ABC):
         self.models[f"policies/{name}"] = Output(stage, MODEL_FOLDER)
         return name
 
+    def also(self, run: str, name: str) -> None:
+        """Know a run by another name too; it is made once."""
+        self.runs[name] = self.runs[run]
+        self._runs[name] = self._runs[run]
+        self.put(f"rl/{name}.parquet", self._runs[run], "rl.parquet")
+        self.put(f"logs/{name}.parquet", self._runs[run], "training_log.parquet")
+
     def average(self, proxies: Sequence[str], name: str) -> str:
         """The proxy whose weights are the mean of theirs."""
         stage = Stage(

@@ -294,6 +294,7 @@ class MadeStudy:
             frame = self._replies(rng, count, replies, gold.ravel(), kl)
             frames.append(frame.with_columns(step=pl.lit(step), proxy=pl.Series(raw.ravel())))
         rl = resolved(self.config)["rl"] | {"kl_coef": penalty, "steps": max(truth.steps)}
+        rl["learning_rate"] *= self.config.slow_rate if "-slow-" in name else 1
         more = {"rl": rl, "rl_seed": name.rpartition("-")[2], "reference": policy or self.config.policy}
         more |= {"combine": "single", "coefficient": None, "proxies": 1}
         write_table(pl.concat(frames), path, "rl_steps", settings | more)

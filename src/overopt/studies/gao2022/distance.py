@@ -65,7 +65,7 @@ def answer(tables: StudyTables) -> Answer:
 
 
 def _read(tables: StudyTables) -> list[_Run]:
-    """The runs of the usual length against plain proxies; those of rounds have lengths of their own."""
+    """The runs of the usual length and learning rate against plain proxies; those of rounds have their own lengths."""
     found = []
     proxies = {proxy.name: proxy for proxy in tables.proxies()}
     for name in tables.runs():
@@ -74,6 +74,8 @@ def _read(tables: StudyTables) -> list[_Run]:
         if not (name.startswith(f"{proxy}-") and proxy in proxies and path.exists()):
             continue
         about, log = settings_of(path, "rl_log"), read_table(path, "rl_log").sort("step")
+        if about["rl"]["learning_rate"] != tables.settings["rl"]["learning_rate"]:
+            continue
         steps = log["step"].to_numpy()
         warm_up = int(about["rl"]["warm_up"])
         taken = np.cumsum(np.minimum(1.0, np.arange(1, int(steps.max()) + 1) / max(1, warm_up)))

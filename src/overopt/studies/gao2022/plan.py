@@ -169,4 +169,8 @@ class Plan(StudyPlan):
                 )
             all_at_once = self.proxy(base, config.pairs, number)
             total = config.rounds * config.round_steps
-            self.run(all_at_once, number, rl=replace(config.rl, steps=total), name=f"at-once-s{number}")
+            name = f"at-once-s{number}"
+            if total == config.rl.steps:
+                self.also(self.run(all_at_once, number), name)
+            else:
+                self.run(all_at_once, number, rl=replace(config.rl, steps=total), name=name)
