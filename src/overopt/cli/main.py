@@ -11,7 +11,7 @@ import typer
 import typer.main
 
 from overopt import __version__
-from overopt.cli import assets, engine, plan, report, run, scores, store
+from overopt.cli import assets, engine, plan, report, run, scores, store, tamper
 from overopt.errors import OveroptError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.add_typer(scores.eval_rm_app, name="eval-rm")
 app.add_typer(plan.app, name="plan")
 app.add_typer(assets.app, name="assets")
 app.add_typer(store.app, name="store")
+app.add_typer(tamper.app, name="tamper")
 
 
 # typer brings its own click or uses the one installed; both are reached through the classes it shows.

@@ -54,13 +54,13 @@ class PolicyActor:
 class Script:
     """A persona of an environment, played from its scripts."""
 
-    def __init__(self, environment: Environment, persona: Persona) -> None:
-        self.environment, self.persona = environment, persona
-        self.name = persona
+    def __init__(self, environment: Environment, persona: Persona, *, stage: str | None = None) -> None:
+        self.environment, self.persona, self.stage = environment, persona, stage
+        self.name: str = persona
 
     def describe(self) -> Mapping[str, Any]:
-        """Its persona."""
-        return {"name": self.persona, "engine": "script"}
+        """Its persona, and the stage it stands for where one was given."""
+        return {"name": self.persona, "engine": "script"} | ({} if self.stage is None else {"stage": self.stage})
 
     def completions(self, sessions: Sequence[Session], *, seed: int) -> list[str]:
         """The next line of each."""

@@ -184,6 +184,8 @@ class FigureData:
     """The column along which a line runs, x unless given."""
     value: str | None = None
     """Of "heat", the column that the colour of a cell shows; of "text", what is written."""
+    written: str | None = None
+    """The column with what is written on a cell, ``value`` unless given; it may have several lines."""
     reference: float | None = None
     """A quiet line at this y."""
 
@@ -192,7 +194,7 @@ class FigureData:
             raise DataError(f"figure {self.name} has no rows")
         channels = (self.colour, self.shape, self.dash, self.panel)
         named = [self.x.field, self.y.field, *(c.field for c in channels if c is not None)]
-        named += [column for column in (self.low, self.high, self.order, self.value) if column is not None]
+        named += [column for column in (self.low, self.high, self.order, self.value, self.written) if column]
         if absent := sorted(set(named) - set(self.rows[0])):
             raise DataError(f"figure {self.name} has no column {', '.join(absent)}")
         if unknown := sorted(set(self.marks) - set(get_args(Mark))):

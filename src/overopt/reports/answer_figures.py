@@ -138,6 +138,8 @@ class _Chart:
                 value["order"] = row.get(figure.order)
             if figure.value is not None:
                 self._show_value(value, row.get(figure.value))
+            if figure.written is not None:
+                value["text"] = [label(line) for line in str(row.get(figure.written)).split("\n")]
             value["kind"], value["words"] = kind, self._words(row)
             found.append(value)
         groups = [(value["kind"], value.get(self._panel_key)) for value in found]
@@ -237,6 +239,9 @@ class _Chart:
             kinds = len(self._kinds()) if self.is_dodged else 1
             return max(len(self.drawing.x) * (max(13 * lines, 13 * kinds) + 12), 90)
         if "heat" in self.figure.marks and not isinstance(self.drawing.y, Range):
+            if self.figure.written is not None:
+                lines = max(str(row.get(self.figure.written)).count("\n") + 1 for row in self.rows)
+                return max((16 * lines + 10) * len(self.drawing.y), 60)
             return min(max(34 * len(self.drawing.y), 100), self.look.height)
         if self.columns == 1:
             return round(self.look.height * (0.7 if len(self.panels) > 2 else 1))
