@@ -22,16 +22,18 @@ def print_matrix(found: "Matrix", as_json: bool) -> None:
     from overopt.measure.gaming_answers import percent
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("stage", "environment", "twin"):
-        table.add_column(column)
+    table.add_column("stage", overflow="fold")
+    table.add_column("environment", no_wrap=True)
     for fact in found.facts:
-        table.add_column(fact.replace("_", " "))
+        table.add_column(fact.replace("_", "\n"), no_wrap=True)
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for cell in found.cells:
-        words = f"{cell.counts}\n{percent(cell.value, cell.low, cell.high)}"
+        share, _, interval = percent(cell.value, cell.low, cell.high).partition(" ")
+        words = f"{cell.counts}\n{share} %\n{interval.removesuffix(' %')}" if interval else f"{cell.counts}\nunknown"
         rows.setdefault((cell.stage, cell.environment, cell.twin), {})[cell.fact] = words
-    for key, cells in rows.items():
-        table.add_row(*key, *(cells.get(fact, "") for fact in found.facts))
+    for (stage, environment, twin), cells in rows.items():
+        name = environment if twin == "gameable" else f"{environment}\n({twin})"
+        table.add_row(stage, name, *(cells.get(fact, "") for fact in found.facts))
     Console().print(table)
     level = found.cells[0].level if found.cells else 0.95
     typer.echo(f"Constructed incentive, pathway not prevalence. Brackets: {100 * level:g} % intervals over scenarios.")

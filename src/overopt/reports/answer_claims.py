@@ -148,7 +148,9 @@ def _counted(n: int, word: str) -> str:
 
 
 def command(results: Found, question: str | None = None) -> str:
-    """The command line that makes the study, or one question of it, again."""
+    """The command line that makes the study, or one question of it, again; ``command`` of results that no study made."""
+    if results.get("command"):
+        return str(results["command"])
     words = ["overopt", "run", str(results.get("study") or "STUDY")]
     if results.get("preset"):
         words += ["--preset", str(results["preset"])]
