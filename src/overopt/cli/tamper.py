@@ -249,7 +249,14 @@ def report(
     order = None if stages is None else [stage.strip() for stage in stages.split(",")]
     outcomes = read_outcomes(files)
     answers = gaming_answers(outcomes, stages=order, level=level)
-    results = plain({"study": "tampering", "level": level, "questions": [answer.to_dict() for answer in answers]})
+    results = plain(
+        {
+            "study": "tampering",
+            "command": _command(files, out),
+            "level": level,
+            "questions": [answer.to_dict() for answer in answers],
+        }
+    )
     assert isinstance(results, dict)
     out.mkdir(parents=True, exist_ok=True)
     write_site(results, out)
@@ -284,6 +291,12 @@ def selfcheck(
             typer.echo(failure, err=True)
     if failures:
         raise typer.Exit(1)
+
+
+def _command(files: list[Path], out: Path) -> str:
+    import shlex
+
+    return shlex.join(["overopt", "tamper", "report", *map(str, files), "--out", str(out)])
 
 
 def _check_options(split: str, twin: str, wording: str) -> None:

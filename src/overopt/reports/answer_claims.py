@@ -148,7 +148,7 @@ def _counted(n: int, word: str) -> str:
 
 
 def command(results: Found, question: str | None = None) -> str:
-    """The command line that makes the study, or one question of it, again; ``command`` of results that no study made."""
+    """The command line that makes the study, or one question of it, again; ``command`` where no study did."""
     if results.get("command"):
         return str(results["command"])
     words = ["overopt", "run", str(results.get("study") or "STUDY")]
