@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from overopt.cli.tamper_monitor import monitor
 from overopt.cli.tamper_views import heading, print_episode, print_json, print_matrix, print_outcome
 from overopt.errors import ConfigError
 
@@ -261,6 +262,9 @@ def report(
     out.mkdir(parents=True, exist_ok=True)
     write_site(results, out)
     typer.echo(f"{len(outcomes):,} episodes. Report: {out / FRONT}")
+
+
+app.command("monitor")(monitor)
 
 
 @app.command("selfcheck")
