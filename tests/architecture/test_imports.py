@@ -15,7 +15,7 @@ ROWS = [
     {"assets", "envs", "policies", "rewards", "worlds", "measure", "workflow", "reports"},
     {"training"},
     {"optimize"},
-    {"studies"},
+    {"studies", "adapters"},
     {"cli"},
 ]
 ROW = {package: row for row, packages in enumerate(ROWS) for package in packages}
