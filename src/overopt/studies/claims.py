@@ -19,15 +19,15 @@ def over_units(
     values: npt.ArrayLike, rng: np.random.Generator, *, level: float = LEVEL
 ) -> tuple[float | None, Interval]:
     """Mean of one value a unit (prompt, seed) and its interval, unknown below four units; nan units are left out."""
-    known = np.asarray(values, dtype=np.float64)
-    known = known[np.isfinite(known)]
-    if not known.size:
+    found = np.asarray(values, dtype=np.float64)
+    found = found[np.isfinite(found)]
+    if not found.size:
         return None, UNKNOWN
-    mean = known.mean(keepdims=True)
-    if known.size < 2:
+    mean = found.mean(keepdims=True)
+    if found.size < 2:
         return float(mean[0]), UNKNOWN
-    low, high = interval_over_units(mean, bootstrap_means(known[:, None], DRAWS, rng), level, known.size)
-    return float(mean[0]), (_known(low[0]), _known(high[0]))
+    low, high = interval_over_units(mean, bootstrap_means(found[:, None], DRAWS, rng), level, found.size)
+    return float(mean[0]), (known(low[0]), known(high[0]))
 
 
 def slope_over_sizes(
@@ -50,8 +50,23 @@ def crossed(values_SP: FloatArray, rng: np.random.Generator) -> tuple[float | No
     if not np.isfinite(values_SP).all():
         return None, UNKNOWN
     curve = curve_intervals(values_SP[:, :, None], rng)
-    return float(curve.mean[0]), (_known(float(curve.low[0])), _known(float(curve.high[0])))
+    return float(curve.mean[0]), (known(float(curve.low[0])), known(float(curve.high[0])))
 
 
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def known(value: float | None) -> float | None:
+    """``None`` for a number that is not finite.
+
+    >>> known(float("nan")), known(np.float64(2.0))
+    (None, 2.0)
+    """
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def ends(ci: Sequence[float | None]) -> Interval:
+    """An interval of which both ends are known, or none.
+
+    >>> ends([0.0, 1.0]), ends([0.0, None])
+    ((0.0, 1.0), (None, None))
+    """
+    low, high = map(known, ci)
+    return (low, high) if low is not None and high is not None else UNKNOWN

@@ -28,20 +28,10 @@ from overopt.studies.study import Output, Study
 from overopt.workflow import Event, RayCluster, Stage, Store, plan, run
 from overopt.workflow.estimate import estimate
 from overopt.workflow.garbage import PLAN_FILE, PLAN_SCHEMA
+from overopt.workflow.provenance import PACKAGES
 
 LOCK = ".overopt.lock"
 """Held while a folder is claimed, and while tables and pages are written: several drivers may share a folder."""
-PACKAGES = (
-    "numpy",
-    "scipy",
-    "polars",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "altair",
-    "chitchat-dataset",
-    "vaderSentiment",
-)
 
 
 def run_study(

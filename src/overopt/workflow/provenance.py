@@ -21,6 +21,7 @@ from overopt.workflow.stage import Json
 
 PACKAGES = (
     "accelerate",
+    "altair",
     "chitchat-dataset",
     "numpy",
     "peft",

@@ -104,6 +104,8 @@ class Truth:
     """Of a penalised run: mean KL to the stopped policy and to the start, nats."""
     seed_distance: float = 1.5
     """Of a penalised run: mean KL to that of the next seed, nats."""
+    has_parts: bool = True
+    """Whether gold is the rubric, whose parts are known; of any other gold they are null."""
     held_out: int = 960
     seed: int = 0
 
@@ -352,15 +354,18 @@ class MadeStudy:
         texts = [" ".join(doubled[s : s + n]) for s, n in zip(starts.tolist(), length.tolist(), strict=True)]
         zero = np.zeros(count * replies)
         logprob = -3.0 * length - kl
+        parts = {"valence": gold} | dict.fromkeys(("relevance", "repetition", "length_part", "question"), zero)
+        if not self.truth.has_parts:
+            parts = dict.fromkeys(parts, np.full(count * replies, None))
         return pl.DataFrame(
             {
                 "prompt_id": ids, "sample_id": samples, "prompt": [f"prompt {i}\n" for i in ids.tolist()],
                 "completion": texts, "token_ids": [[2]] * len(texts), "length": length, "finished": length < 15,
                 "policy_logprob": logprob + kl, "reference_logprob": logprob, "kl": kl,
                 "entropy": 60.0 - 2 * np.sqrt(kl) + rng.normal(0, 1, count * replies), "gold": gold,
-                "valence": gold, "relevance": zero, "repetition": zero, "length_part": zero, "question": zero,
+                **parts,
             },
-            schema_overrides={"token_ids": pl.List(pl.Int32)},
+            schema_overrides={"token_ids": pl.List(pl.Int32), **dict.fromkeys(parts, pl.Float64)},
         )  # fmt: skip
 
     def _write_prompts(self) -> None:

@@ -14,7 +14,7 @@ from overopt.seeding import stream
 from overopt.stats.estimate import FloatArray
 from overopt.stats.linear import solve_columns
 from overopt.stats.trends import log_trend
-from overopt.studies.claims import UNKNOWN, Interval, over_units
+from overopt.studies.claims import UNKNOWN, Interval, ends, over_units
 from overopt.studies.gao2022.coefficients import fitted_maximum, gold_gains, is_usable, largest_n, left_out
 from overopt.studies.gao2022.held_out import pair_hits, pair_losses
 from overopt.studies.gao2022.leaving_out import without_prompts
@@ -268,24 +268,24 @@ def _figures(tables: StudyTables, cells: list[Cell]) -> list[FigureData]:
     for cell in cells:
         at = {"parameters": cell.proxy.parameters, "pairs": cell.proxy.pairs}
         for point in cell.bon["curve"]:
-            low, high = _ends(point["gold_ci"])
+            low, high = ends(point["gold_ci"])
             d = math.sqrt(point["kl_bound"])
             curves.append({**at, "d": d, "n": point["n"], "gold": point["gold"], "low": low, "high": high})
         last, maximum, peak = cell.bon["curve"][-1], fitted_maximum(cell.bon), cell.bon["fit"]["peak"]
-        low, high = _ends(last["gold_ci"])
+        low, high = ends(last["gold_ci"])
         loss = cell.proxy.loss
         golds.append(
             {**at, "loss": loss.value, "kind": f"at n = {n:,}", "gold": last["gold"], "low": low, "high": high}
         )
         if maximum is not None:
-            low, high = _ends(peak["gold_ci"]) if peak is not None and maximum == peak["gold"] else (None, None)
+            low, high = ends(peak["gold_ci"]) if peak is not None and maximum == peak["gold"] else (None, None)
             row = {"loss": loss.value, "kind": "fitted maximum", "gold": maximum, "low": low, "high": high}
             golds.append({**at, **row})
         _, (low, high) = over_units(pair_losses(tables, cell.proxy), stream(tables.seed, "data", "loss"))
         losses.append({**at, "loss": loss.value, "low": low, "high": high})
         for name, letter in (("alpha", "α"), ("beta", "β")):
             if is_usable(cell.bon["fit"]):
-                low, high = _ends(cell.bon["fit"][f"{name}_ci"])
+                low, high = ends(cell.bon["fit"][f"{name}_ci"])
                 value = cell.bon["fit"][name]
                 coefficients.append({**at, "coefficient": letter, "value": value, "low": low, "high": high})
     size = Channel(field="parameters", title="parameters of the proxy", is_ordered=True)
@@ -373,7 +373,7 @@ def _tables(tables: StudyTables, cells: list[Cell]) -> list[TableData]:
             {
                 "size": cell.proxy.base, "parameters": cell.proxy.parameters, "pairs": cell.proxy.pairs,
                 "loss": cell.proxy.loss.value, "accuracy": float(pair_hits(tables, cell.proxy).mean()),
-                "gold": last["gold"], "gold_ci": list(_ends(last["gold_ci"])),
+                "gold": last["gold"], "gold_ci": list(ends(last["gold_ci"])),
                 "maximum": fitted_maximum(cell.bon), "fit": cell.bon["fit"]["status"],
                 "verdict": drop["verdict"].replace("_", " "),
             }
@@ -392,9 +392,3 @@ def _tables(tables: StudyTables, cells: list[Cell]) -> list[TableData]:
             rows=rows,
         )
     ]  # fmt: skip
-
-
-def _ends(ci: Any) -> Interval:
-    low, high = ci
-    known = all(end is not None and math.isfinite(end) for end in (low, high))
-    return (float(low), float(high)) if known else UNKNOWN

@@ -18,7 +18,7 @@ from overopt.seeding import stream
 from overopt.stats.estimate import FloatArray
 from overopt.stats.linear import solve_columns
 from overopt.stats.resampling import IntArray
-from overopt.studies.claims import UNKNOWN, Interval, over_units
+from overopt.studies.claims import UNKNOWN, Interval, known, over_units
 from overopt.studies.gao2022.leaving_out import without_prompts, without_prompts_or_runs
 from overopt.studies.gao2022.main_proxies import free_runs, held_runs, main_proxies, reference_base
 from overopt.studies.study_tables import StudyTables
@@ -399,7 +399,7 @@ def _table(runs: Sequence[_Run], tables: StudyTables) -> TableData:
                 "kept": _kept_entropy(run, peak),
                 "kept_end": _kept_entropy(run, len(run.steps) - 1),
                 "kl": float(run.kl[:, -1].mean()),
-                "share": share if math.isfinite(share) else None,
+                "share": known(share),
                 "residual": _residual(tables, run),
             }
         )

@@ -20,7 +20,7 @@ from overopt.stats.law_choice import choose_law
 from overopt.stats.laws import AnyLaw
 from overopt.stats.least_squares import POWER_GAMMAS, CurveFit, fit_curve, point_weights
 from overopt.stats.resampling import IntArray, few_units_factor
-from overopt.studies.claims import UNKNOWN, Interval, over_units
+from overopt.studies.claims import UNKNOWN, Interval, known, over_units
 from overopt.studies.gao2022.leaving_out import without_prompts
 from overopt.studies.gao2022.text_ladders import ladders_of
 from overopt.studies.study_tables import StudyTables
@@ -356,10 +356,10 @@ def _coefficients(
                 {
                     "proxy": base,
                     "form": form,
-                    **{name: _finite(getattr(fit, name)) for name in ("alpha", "beta", "gamma")},
+                    **{name: known(getattr(fit, name)) for name in ("alpha", "beta", "gamma")},
                     "held_out": found[f"{a}/{law}"][0],
                     "held_out_ci": _size(found[f"{a}/{law}"])[1],
-                    "foretold": _finite(end),
+                    "foretold": known(end),
                     "measured": measured,
                 }
             )
@@ -396,7 +396,3 @@ def _size(found: tuple[float | None, Interval]) -> tuple[float | None, Interval]
     """An error is not negative, whatever a symmetric interval says."""
     value, (low, high) = found
     return value, (None if low is None else max(low, 0.0), high)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -25,7 +25,7 @@ from overopt.stats.bon import kl_bound
 from overopt.stats.estimate import FloatArray
 from overopt.stats.goodhart import MAX_UNIDENTIFIED_SHARE, GoldLoss, decompose_best_of_n, decompose_policy
 from overopt.stats.resampling import IntArray
-from overopt.studies.claims import UNKNOWN, Interval, slope_over_sizes
+from overopt.studies.claims import UNKNOWN, Interval, known, slope_over_sizes
 from overopt.studies.gao2022.leaving_out import without_prompts
 from overopt.studies.gao2022.main_proxies import main_proxies, reference_base, size_runs
 from overopt.studies.study_tables import StudyTables
@@ -350,9 +350,9 @@ def _figure(
                     "part": PARTS[part],
                     "bottom": bottom,
                     "top": top,
-                    "value": _finite(value),
-                    "value_low": _finite(low),
-                    "value_high": _finite(high),
+                    "value": known(value),
+                    "value_low": known(low),
+                    "value_high": known(high),
                     "gap": split.loss.gap.value,
                     "beyond": split.loss.unidentified_share,
                 }
@@ -394,8 +394,8 @@ def _table(splits: Sequence[_Split]) -> TableData:
         }
         for name in ("proxy_gain", "gold_gain", "gap", *PARTS):
             part = getattr(loss, name)
-            row[name] = _finite(part.value)
-            row[f"{name}_ci"] = (_finite(part.ci[0]), _finite(part.ci[1]))
+            row[name] = known(part.value)
+            row[f"{name}_ci"] = (known(part.ci[0]), known(part.ci[1]))
         rows.append(row)
     return TableData(
         name="goodhart-parts",
@@ -418,7 +418,3 @@ def _table(splits: Sequence[_Split]) -> TableData:
         note="In standard deviations of gold. Empty: contained in 'extremal or shift', because too many replies lie "
         "beyond the proxies of the base.",
     )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

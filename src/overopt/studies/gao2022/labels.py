@@ -13,7 +13,7 @@ import numpy as np
 from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Published, TableData
 from overopt.seeding import stream
 from overopt.stats.estimate import FloatArray
-from overopt.studies.claims import UNKNOWN, Interval, crossed
+from overopt.studies.claims import UNKNOWN, Interval, crossed, ends
 from overopt.studies.gao2022.coefficients import fitted_maximum, gold_gains, largest_n
 from overopt.studies.gao2022.held_out import held_out_pairs, pair_hits, pair_losses, soft_labels
 from overopt.studies.gao2022.main_proxies import is_main, reference_base
@@ -171,7 +171,7 @@ def _figures(tables: StudyTables, kinds: dict[str, Kind]) -> list[FigureData]:
         for point in tables.best_of_n([proxy.name for proxy in kind.proxies.values()])["curve"]:
             at = {"labels": kind.name, "n": point["n"], "d": math.sqrt(point["kl_bound"])}
             for quantity in ("gold", "proxy"):
-                low, high = _ends(point[f"{quantity}_ci"])
+                low, high = ends(point[f"{quantity}_ci"])
                 rows.append({**at, "quantity": quantity, "value": point[quantity], "low": low, "high": high})
     if not rows:
         return []
@@ -214,7 +214,7 @@ def _tables(tables: StudyTables, kinds: dict[str, Kind]) -> list[TableData]:
         rows.append(
             {
                 "labels": kind.name, "seeds": len(kind.proxies), "accuracy": accuracy, "accuracy_ci": list(accuracy_ci),
-                "loss": loss, "loss_ci": list(loss_ci), "gold": last["gold"], "gold_ci": list(_ends(last["gold_ci"])),
+                "loss": loss, "loss_ci": list(loss_ci), "gold": last["gold"], "gold_ci": list(ends(last["gold_ci"])),
                 "difference": at_end[0], "difference_ci": list(at_end[1]), "at_peak": at_peak[0],
                 "at_peak_ci": list(at_peak[1]), "maximum": fitted_maximum(record), "peak": record["drop"]["peak"],
                 "verdict": record["drop"]["verdict"].replace("_", " "),
@@ -258,9 +258,3 @@ def _slug(kind: Kind) -> str:
 
 def _rng(tables: StudyTables, kind: Kind, what: str) -> np.random.Generator:
     return stream(tables.seed, "labels", kind.name, what)
-
-
-def _ends(ci: Any) -> Interval:
-    low, high = ci
-    known = all(end is not None and math.isfinite(end) for end in (low, high))
-    return (float(low), float(high)) if known else UNKNOWN

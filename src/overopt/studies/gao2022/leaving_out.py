@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 from overopt.measure.intervals import LEVEL
 from overopt.stats.estimate import FloatArray
 from overopt.stats.resampling import MIN_UNITS, IntArray
-from overopt.studies.claims import UNKNOWN, Interval
+from overopt.studies.claims import UNKNOWN, Interval, known
 
 GROUPS = 16
 """Left out one after another; a number is computed once more for each."""
@@ -40,7 +40,7 @@ def without_prompts(
     """
     values = estimate(np.arange(n_prompts))
     if n_prompts < MIN_UNITS:
-        return [(_known(value), UNKNOWN) for value in values]
+        return [(known(value), UNKNOWN) for value in values]
     dealt = np.array_split(rng.permutation(n_prompts), min(groups, n_prompts))
     left_GQ = np.stack([estimate(np.setdiff1d(np.arange(n_prompts), group)) for group in dealt])
     ratio_G1 = n_prompts / np.array([[group.size] for group in dealt])
@@ -48,7 +48,7 @@ def without_prompts(
     error = np.sqrt(np.mean((pseudo - pseudo.mean(axis=0)) ** 2 / (ratio_G1 - 1), axis=0))
     half = float(stdtrit(len(dealt) - 1, (1 + level) / 2)) * error
     return [
-        (_known(value), (value - reach, value + reach) if math.isfinite(value) and math.isfinite(reach) else UNKNOWN)
+        (known(value), (value - reach, value + reach) if math.isfinite(value) and math.isfinite(reach) else UNKNOWN)
         for value, reach in zip(values.tolist(), half.tolist(), strict=True)
     ]
 
@@ -80,7 +80,3 @@ def without_prompts_or_runs(
         reach = math.hypot((high - low) / 2, by_runs)
         found.append((value, (value - reach, value + reach)))
     return found
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -12,7 +12,7 @@ import numpy as np
 from overopt.measure.intervals import LEVEL, Curve, curve_intervals
 from overopt.stats.estimate import FloatArray
 from overopt.stats.resampling import MIN_UNITS, interval_over_units
-from overopt.studies.claims import UNKNOWN, Interval
+from overopt.studies.claims import UNKNOWN, Interval, known
 from overopt.studies.study_tables import RunTable
 
 Quantity = Literal["gold", "proxy", "gap"]
@@ -136,8 +136,3 @@ def wider(first: Interval, second: Interval) -> Interval:
     lows = [end for end in (first[0], second[0]) if end is not None]
     highs = [end for end in (first[1], second[1]) if end is not None]
     return (min(lows, default=None), max(highs, default=None))
-
-
-def known(value: float) -> float | None:
-    """``None`` for a number that is not finite."""
-    return float(value) if math.isfinite(value) else None

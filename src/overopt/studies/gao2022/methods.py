@@ -17,9 +17,9 @@ from overopt.seeding import stream
 from overopt.stats.bon import best_of_n_curves, kl_bound
 from overopt.stats.estimate import FloatArray
 from overopt.stats.resampling import bootstrap_counts
-from overopt.studies.claims import UNKNOWN, Interval
+from overopt.studies.claims import UNKNOWN, Interval, known
 from overopt.studies.gao2022.main_proxies import main_proxies, size_runs
-from overopt.studies.gao2022.matched import early_gold, first_reach, known, of_draws
+from overopt.studies.gao2022.matched import early_gold, first_reach, of_draws
 from overopt.studies.study_tables import StudyTables
 
 SHARE = 0.75

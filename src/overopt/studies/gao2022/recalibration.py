@@ -24,7 +24,7 @@ from overopt.stats.calibration import (
 )
 from overopt.stats.estimate import FloatArray
 from overopt.stats.trends import log_trend
-from overopt.studies.claims import UNKNOWN, Interval, over_units, slope_over_sizes
+from overopt.studies.claims import UNKNOWN, Interval, known, over_units, slope_over_sizes
 from overopt.studies.gao2022.coefficients import gold_gains, largest_n
 from overopt.studies.gao2022.held_out import held_out_pairs, soft_labels
 from overopt.studies.gao2022.leaving_out import without_prompts
@@ -352,7 +352,7 @@ def _curve_figure(tables: StudyTables) -> list[FigureData]:
             rows += [
                 {
                     "parameters": parameters, "kind": kind, "n": n, "d": float(d), "value": float(curve.mean[k]),
-                    "low": _known(curve.low[k]), "high": _known(curve.high[k]),
+                    "low": known(curve.low[k]), "high": known(curve.high[k]),
                 }
                 for k, (n, d) in enumerate(zip(ns, d_K, strict=True))
             ]  # fmt: skip
@@ -382,12 +382,12 @@ def _tables(proxies: list[Calibrated]) -> list[TableData]:
     for one in proxies:
         before, after = _whole_errors(one)
         found = one.temperature
-        ends: Interval = UNKNOWN if found is None else (_known(found.low), _known(found.high))
+        ends: Interval = UNKNOWN if found is None else (known(found.low), known(found.high))
         rows.append(
             {
                 "proxy": one.proxy.name, "parameters": one.proxy.parameters,
                 "temperature": None if found is None else found.factor, "temperature_ci": list(ends),
-                "p_value": None if found is None else _known(found.p_value), "before": before, "after": after,
+                "p_value": None if found is None else known(found.p_value), "before": before, "after": after,
             }
         )  # fmt: skip
     if not rows:
@@ -410,11 +410,7 @@ def _whole_errors(one: Calibrated) -> tuple[float | None, float | None]:
     if rows.size < MIN_PAIRS:
         return None, None
     before, after = _errors(one, rows, rows % FOLDS)
-    return _known(before), _known(after)
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return known(before), known(after)
 
 
 def _positive(value: float) -> float | None:

@@ -3,7 +3,6 @@
 Axes: S sizes.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from overopt.errors import EstimationError
 from overopt.seeding import stream
 from overopt.stats.joint import SharedFit, fit_shared_alpha
 from overopt.stats.trends import predict_coefficient
-from overopt.studies.claims import UNKNOWN, Interval
+from overopt.studies.claims import UNKNOWN, Interval, known
 from overopt.studies.gao2022.coefficients import is_usable
 from overopt.studies.gao2022.main_proxies import free_runs, main_proxies
 from overopt.studies.study_tables import StudyTables
@@ -132,7 +131,7 @@ def each_left_out(sizes: list[Size], quantity: str) -> list[LeftOut]:
 
 def predicted_at(sizes: list[Size], values: list[float], at: Size) -> tuple[float | None, float, float | None]:
     found = predict_coefficient([size.parameters for size in sizes], values, [at.parameters])
-    low, high = (float(end) if math.isfinite(end) else None for end in found.ci[:, 0])
+    low, high = map(known, found.ci[:, 0])
     return low, float(found.value[0]), high
 
 
@@ -140,7 +139,3 @@ def peaks(sizes: list[Size]) -> list[tuple[Size, dict[str, Any]]]:
     """Best-of-n peaks of usable fits that turn."""
     found = [(size, size.bon["fit"]["peak"]) for size in sizes if is_usable(size.bon["fit"])]
     return [(size, peak) for size, peak in found if peak is not None and peak["d"] > 0]
-
-
-def known_number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)

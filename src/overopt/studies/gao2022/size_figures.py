@@ -10,6 +10,7 @@ from overopt.records.answers import Axis, Channel, FigureData, TableData
 from overopt.seeding import stream
 from overopt.stats.joint import SharedFit
 from overopt.stats.laws import Law, law_value
+from overopt.studies.claims import known
 from overopt.studies.gao2022.coefficients import is_usable
 from overopt.studies.gao2022.matched import curve_rows
 from overopt.studies.gao2022.size_curves import (
@@ -17,7 +18,6 @@ from overopt.studies.gao2022.size_curves import (
     LeftOut,
     Size,
     interval,
-    known_number,
     peaks,
     with_coefficient,
 )  # fmt: skip
@@ -69,7 +69,7 @@ def _bon_rows(size: Size) -> list[dict[str, Any]]:
     for point in size.bon["curve"]:
         low, high = point["gold_ci"]
         at = {"parameters": size.parameters, "d": math.sqrt(point["kl_bound"]), "n": point["n"]}
-        ends = {"low": known_number(low), "high": known_number(high)}
+        ends = {"low": known(low), "high": known(high)}
         rows.append({**at, "line": "measured", "value": point["gold"], **ends})
     fit = size.bon["fit"]
     if is_usable(fit):
@@ -101,13 +101,11 @@ def _law_rows(law: Law, alpha: float, beta: float, d_max: float, parameters: int
 def coefficient_figure(sizes: list[Size], predicted: dict[str, list[LeftOut]]) -> list[FigureData]:
     rows: list[dict[str, Any]] = []
     for quantity, name in QUANTITIES.items():
-        known, values = with_coefficient(sizes, quantity)
-        for size, value in zip(known, values, strict=True):
+        usable, values = with_coefficient(sizes, quantity)
+        for size, value in zip(usable, values, strict=True):
             low, high = interval(size, quantity)
             at = {"parameters": size.parameters, "coefficient": name}
-            rows.append(
-                {**at, "source": "fitted", "value": value, "low": known_number(low), "high": known_number(high)}
-            )
+            rows.append({**at, "source": "fitted", "value": value, "low": known(low), "high": known(high)})
             for left in predicted[quantity]:
                 if left.base == size.base and None not in left.ci:
                     ends = {"low": left.ci[0], "high": left.ci[1]}
@@ -200,9 +198,9 @@ def verdict_table(tables: StudyTables, sizes: list[Size]) -> TableData:
         rows.append(
             {
                 "size": size.base, "parameters": size.parameters, "seeds": len(size.names), "gold": last["gold"],
-                "gold_ci": [known_number(end) for end in last["gold_ci"]],
-                "peak": drop["peak"], "drop": known_number(drop["drop"]),
-                "drop_ci": [known_number(end) for end in drop["ci"]], "bon": _words(drop["verdict"]),
+                "gold_ci": [known(end) for end in last["gold_ci"]],
+                "peak": drop["peak"], "drop": known(drop["drop"]),
+                "drop_ci": [known(end) for end in drop["ci"]], "bon": _words(drop["verdict"]),
                 "fit": size.bon["fit"]["status"], "rl_gold": _mean([r["curve"][-1]["gold"] for r in records]),
                 "rl_drop": _mean([r["drop"]["drop"] for r in records]),
                 "rl": ", ".join(f"{verdicts.count(v)} {_words(v)}" for v in dict.fromkeys(verdicts)),

@@ -23,7 +23,7 @@ from overopt.stats.overoptimization import (
 )
 from overopt.stats.resampling import MIN_UNITS
 from overopt.stats.stopping import ForecastStop, Prefix, Run
-from overopt.studies.claims import UNKNOWN, Interval, crossed, over_units
+from overopt.studies.claims import UNKNOWN, Interval, crossed, known, over_units
 from overopt.studies.mitigations.methods import METHODS, STOPPED, STOPPED_TITLE, Method
 from overopt.studies.study_tables import RunTable, StudyTables
 
@@ -384,8 +384,8 @@ def _table(tables: StudyTables, arms: list[_Arm], stopped: _Stopped, question: s
         for measure in measures:
             of, read = (arm.near, "area_lost") if measure == "area_near" else (arm.found, measure)
             value, ends = of.value(read), of.interval(read, n_prompts)
-            row[measure] = value if np.isfinite(value) else None
-            row[f"{measure}_ci"] = [end if np.isfinite(end) else None for end in ends]
+            row[measure] = known(value)
+            row[f"{measure}_ci"] = [known(end) for end in ends]
         row |= final(arm.id, arm.final_P)
         rows.append(row | {"proxies": arm.proxies, "passes": arm.passes, "bought": None})
     kept = final(STOPPED, stopped.kept_RP.mean(axis=0))
