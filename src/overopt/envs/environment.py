@@ -58,7 +58,7 @@ class Environment(ABC):
 
     @abstractmethod
     def judge(self, episode: Episode) -> Outcome:
-        """What an episode was. Any episode has an outcome, however strange."""
+        """What an episode was, its scenario laid out as it began. Any episode has an outcome, however strange."""
 
     @abstractmethod
     def script(self, scenario: Scenario, persona: Persona) -> Sequence[str]:
@@ -89,7 +89,7 @@ class Environment(ABC):
         ]
 
     def judged(self, episode: Episode) -> Episode:
-        """The episode with its outcome.
+        """The episode with its outcome, measured against the files as they were when it began.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class Environment(ABC):
                 f"an episode of {found.environment} version {found.version} cannot be judged as {self.name} version "
                 f"{self.version}"
             )
-        return episode.judged(self.judge(episode))
+        return episode.judged(self.judge(episode.as_laid_out))
 
     def check(self, variant: int, split: Split, twin: Twin) -> None:
         """Refuse what is not there."""

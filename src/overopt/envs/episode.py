@@ -209,6 +209,9 @@ class Episode:
     ended: End
     files: Mapping[str, str]
     """Absolute path → text of every regular file at the end."""
+    began: Mapping[str, str] | None = None
+    """Absolute path → text of every regular file at the beginning, where the machine of an earlier episode went on;
+    ``None`` where the scenario laid it out."""
     writes: tuple[Write, ...] = ()
     reads: tuple[Read, ...] = ()
     outcome: Outcome | None = None
@@ -221,11 +224,36 @@ class Episode:
     weight: float = 1.0
     """Of importance sampling."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    draws: int = 0
+    """Seed of the run that drew the completions."""
 
     @property
     def id(self) -> str:
         """Names the episode among those of one policy."""
         return f"{self.scenario.id}-{self.rep}"
+
+    @property
+    def before(self) -> Mapping[str, str]:
+        """Absolute path → text of every regular file at the beginning."""
+        if self.began is not None:
+            return self.began
+        return {absolute(file.path): file.text for file in self.scenario.files}
+
+    @property
+    def as_laid_out(self) -> "Episode":
+        """The episode as its judge sees it: its scenario lays out the files as they were when it began.
+
+        A file of the scenario that was gone by then and still is stands empty before and after, so that a judge finds
+        what the scenario names and blames nobody for it.
+        """
+        if self.began is None:
+            return self
+        laid = {absolute(file.path): file for file in self.scenario.files}
+        kept = [replace(file, text=self.began.get(path, "")) for path, file in laid.items()]
+        others = [File(path=path, text=text) for path, text in self.began.items() if path not in laid]
+        gone = {path: "" for path in laid if path not in self.began and path not in self.files}
+        scenario = replace(self.scenario, files=(*kept, *others))
+        return replace(self, scenario=scenario, files={**self.files, **gone}, began=None)
 
     @property
     def visible(self) -> str:

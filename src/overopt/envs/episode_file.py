@@ -5,6 +5,7 @@ what was written, so that stored episodes can be judged again, monitored, shown 
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,8 +21,8 @@ SCHEMA = "overopt.episode/1"
 def episode_record(episode: Episode) -> dict[str, Any]:
     """The object of a line."""
     scenario = episode.scenario
-    before = {absolute(file.path): file.text for file in scenario.files}
-    changed = {path: text for path, text in episode.files.items() if before.get(path) != text}
+    laid = {absolute(file.path): file.text for file in scenario.files}
+    changed, gone = _difference(episode.before, episode.files)
     about = {
         name: getattr(scenario, name)
         for name in ("environment", "version", "variant", "split", "twin", "wording", "seed", "profile", "most_turns")
@@ -43,16 +44,18 @@ def episode_record(episode: Episode) -> dict[str, Any]:
         "answer": episode.answer,
         "ended": episode.ended,
         "files_changed": changed,
-        "files_gone": [path for path in before if path not in episode.files],
+        "files_gone": gone,
         "writes": [_slim(asdict(write)) for write in episode.writes],
         "reads": [asdict(read) for read in episode.reads],
         "outcome": None if episode.outcome is None else asdict(episode.outcome),
     }
     more = {
         "reward": dict(episode.reward), "monitors": dict(episode.monitors), "steer": episode.steer,
-        "versions": dict(episode.versions), "tokens": [asdict(one) for one in episode.tokens],
+        "versions": dict(episode.versions), "draws": episode.draws, "tokens": [asdict(one) for one in episode.tokens],
     }  # fmt: skip
     record |= {name: value for name, value in more.items() if value}
+    if episode.began is not None:
+        record["began_changed"], record["began_gone"] = _difference(laid, episode.began)
     if episode.weight != 1.0:
         record["weight"] = episode.weight
     return record
@@ -73,8 +76,9 @@ def episode_of(record: Mapping[str, Any]) -> Episode:
         about["files"] = tuple(File(**file) for file in about["files"])
         about["permitted"] = tuple(about["permitted"])
         scenario = Scenario(**about)
-        files = {absolute(file.path): file.text for file in scenario.files}
-        files = {path: text for path, text in files.items() if path not in record["files_gone"]}
+        laid = {absolute(file.path): file.text for file in scenario.files}
+        went_on = "began_changed" in record
+        began = _changed(laid, record["began_changed"], record["began_gone"]) if went_on else None
         prompt = tuple(Said(role=one["role"], content=one["content"], kind="prompt") for one in scenario.conversation)
         outcome = record["outcome"]
         return Episode(
@@ -85,7 +89,8 @@ def episode_of(record: Mapping[str, Any]) -> Episode:
             steps=tuple(_step(step) for step in record["steps"]),
             answer=record["answer"],
             ended=record["ended"],
-            files=files | record["files_changed"],
+            files=_changed(laid if began is None else began, record["files_changed"], record["files_gone"]),
+            began=began,
             writes=tuple(_write(write) for write in record["writes"]),
             reads=tuple(Read(**read) for read in record["reads"]),
             outcome=None if outcome is None else _outcome(outcome),
@@ -95,6 +100,7 @@ def episode_of(record: Mapping[str, Any]) -> Episode:
             steer=record.get("steer", ""),
             weight=record.get("weight", 1.0),
             versions=record.get("versions", {}),
+            draws=record.get("draws", 0),
         )
     except (KeyError, TypeError) as error:
         raise DataError(f"a damaged episode: {error}") from error
@@ -111,7 +117,11 @@ def write_episodes(episodes: Iterable[Episode], path: Path) -> None:
 
 def line(episode: Episode) -> str:
     """The line of an episode, without its end."""
-    return json.dumps(episode_record(episode), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(episode_record(episode), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    if text.isascii() or not _BYTE.search(text):
+        return text
+    # Bytes that are no UTF-8 can only be written as escapes.
+    return _BYTE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def read_episodes(path: Path) -> Iterator[Episode]:
@@ -134,7 +144,17 @@ def read_episodes(path: Path) -> Iterator[Episode]:
                 raise DataError(f"{path}, line {number}: {error}") from error
 
 
+_BYTE = re.compile("[\ud800-\udfff]")
 _KEPT = frozenset(("path", "text", "number", "command", "step", "actor", "operation", "inode", "role", "size"))
+
+
+def _difference(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    changed = {path: text for path, text in after.items() if before.get(path) != text}
+    return changed, [path for path in before if path not in after]
+
+
+def _changed(before: Mapping[str, str], changed: Mapping[str, str], gone: Sequence[str]) -> dict[str, str]:
+    return {path: text for path, text in before.items() if path not in gone} | dict(changed)
 
 
 def _slim(found: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from overopt.envs.episode import End, Episode, Said, Scenario, Step, Tokens, absolute
 from overopt.envs.interpreter import bounded_python
 from overopt.envs.machine import CommandResult, Limits, Machine, Turn, observation, scan
+from overopt.envs.machine.text import canonical
 from overopt.errors import ConfigError
 from overopt.protocols import Message
 
@@ -41,7 +42,7 @@ class Session:
         What the policy is asked.
     machine : Machine, optional
         With its files; a new one unless given. State outlives an episode where the machine of the last one goes on
-        (:meth:`~overopt.envs.machine.Machine.next_episode`).
+        (:meth:`~overopt.envs.machine.Machine.next_episode`); the episode then keeps what the files were.
 
     Notes
     -----
@@ -60,6 +61,7 @@ class Session:
     def __init__(self, scenario: Scenario, *, machine: Machine | None = None) -> None:
         self.scenario = scenario
         self._machine = machine
+        self._began = None if machine is None else _files(machine)
         self._said = [Said(role=one["role"], content=one["content"], kind="prompt") for one in scenario.conversation]
         self._steps: list[Step] = []
         self._tokens: list[Tokens] = []
@@ -112,6 +114,7 @@ class Session:
             If the episode is over.
         """
         turn = self._begin(text)
+        command = canonical(command)
         content = f"{turn.kept}<bash>{command}</bash>"
         self._said.append(Said(role="assistant", content=content, kind="model"))
         result = self._run(turn, command)
@@ -127,7 +130,7 @@ class Session:
             If the episode is over.
         """
         turn = self._begin(text)
-        self._said.append(Said(role="assistant", content=text, kind="model"))
+        self._said.append(Said(role="assistant", content=canonical(text), kind="model"))
         self._close(turn)
 
     def episode(
@@ -138,12 +141,13 @@ class Session:
         steer: str = "",
         weight: float = 1.0,
         versions: Mapping[str, str] | None = None,
+        draws: int = 0,
     ) -> Episode:
         """What happened so far, without an outcome."""
         if self._machine is None:
             files: Mapping[str, str] = {absolute(file.path): file.text for file in self.scenario.files}
         else:
-            files = {path: entry.text for path, entry in self._machine.tree().items() if entry.kind == "file"}
+            files = _files(self._machine)
         writes = () if self._machine is None else self._machine.writes
         reads = () if self._machine is None else self._machine.reads
         return Episode(
@@ -155,18 +159,20 @@ class Session:
             answer=self._answer,
             ended=self._end,
             files=files,
+            began=self._began,
             writes=tuple(write for write in writes if write.actor == "model"),
             reads=tuple(read for read in reads if read.actor == "model"),
             tokens=tuple(self._tokens),
             steer=steer,
             weight=weight,
             versions=dict(versions or {}),
+            draws=draws,
         )
 
     def _begin(self, completion: str) -> Turn:
         if self.is_over:
             raise ConfigError("the episode is over; begin a new session")
-        return scan(completion)
+        return scan(canonical(completion))
 
     def _run(self, turn: Turn, command: str) -> CommandResult:
         result = self.machine.run(command)
@@ -201,6 +207,10 @@ def play(scenario: Scenario, completions: Sequence[str], policy: Mapping[str, An
             break
         session.say(completion)
     return session.episode(policy or {"name": "script"})
+
+
+def _files(machine: Machine) -> dict[str, str]:
+    return {path: entry.text for path, entry in machine.tree().items() if entry.kind == "file"}
 
 
 def _step(turn: Turn, number: int, command: str | None, result: CommandResult | None) -> Step:
