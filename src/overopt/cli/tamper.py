@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from overopt.cli.tamper_export import export, import_log
 from overopt.cli.tamper_monitor import monitor
 from overopt.cli.tamper_views import heading, print_episode, print_json, print_matrix, print_outcome
 from overopt.errors import ConfigError
@@ -265,6 +266,8 @@ def report(
 
 
 app.command("monitor")(monitor)
+app.command("export")(export)
+app.command("import")(import_log)
 
 
 @app.command("selfcheck")
