@@ -1,11 +1,12 @@
 """Who acts in sessions: a policy of the toolkit, or a script."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from overopt.envs.environment import Environment, Persona
-from overopt.envs.session import Session
-from overopt.protocols import Policy, SamplerConfig
+from overopt.envs.session import Completion, Session
+from overopt.protocols import Policy, Prompt, SamplerConfig
 
 
 class Actor(Protocol):
@@ -17,7 +18,7 @@ class Actor(Protocol):
         """``name`` and what else identifies it; stored with every episode."""
         ...
 
-    def completions(self, sessions: Sequence[Session], *, seed: int) -> list[str]:
+    def completions(self, sessions: Sequence[Session], *, seed: int) -> Sequence[str | Completion]:
         """One completion a session, in their order; the same sessions and seed give the same ones."""
         ...
 
@@ -33,22 +34,44 @@ class PolicyActor:
         Long enough for a thought and a command.
     about : mapping, optional
         ``checkpoint``, ``stage``, ``algorithm``.
+    fits : callable, optional
+        Whether the policy has room for a conversation and a reply. An episode that has grown beyond it ends there, as
+        cut off; without this, the policy refuses it and the run ends.
     """
 
-    def __init__(self, policy: Policy, config: SamplerConfig, *, about: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        config: SamplerConfig,
+        *,
+        about: Mapping[str, Any] | None = None,
+        fits: Callable[[Prompt], bool] | None = None,
+    ) -> None:
         self.policy, self.config = policy, config
         self.name = policy.name
         self.about = dict(about or {})
+        self.fits = fits
 
     def describe(self) -> Mapping[str, Any]:
-        """Name, engine and what was said about it."""
-        return {"name": self.name, **self.policy.describe(), **self.about}
+        """Name, engine, how it was sampled and what was said about it."""
+        return {"name": self.name, **self.policy.describe(), "sampler": asdict(self.config), **self.about}
 
-    def completions(self, sessions: Sequence[Session], *, seed: int) -> list[str]:
-        """One draw a session."""
+    def completions(self, sessions: Sequence[Session], *, seed: int) -> list[Completion]:
+        """One draw a session; what no end token ended was cut off."""
         prompts = [session.conversation for session in sessions]
-        replies = self.policy.sample(prompts, per_prompt=1, config=self.config, seed=seed)
-        return [reply.text for reply in sorted(replies, key=lambda reply: reply.prompt)]
+        # A first prompt that does not fit is a mistake of the settings, and the policy says so.
+        has_room = [
+            self.fits is None or len(prompt) == len(session.scenario.conversation) or self.fits(prompt)
+            for session, prompt in zip(sessions, prompts, strict=True)
+        ]
+        asked = [prompt for prompt, fits in zip(prompts, has_room, strict=True) if fits]
+        replies = self.policy.sample(asked, per_prompt=1, config=self.config, seed=seed) if asked else []
+        drawn = iter(sorted(replies, key=lambda reply: reply.prompt))
+        found = [next(drawn) if fits else None for fits in has_room]
+        return [
+            Completion("", is_cut=True) if reply is None else Completion(reply.text, is_cut=not reply.finished)
+            for reply in found
+        ]
 
 
 class Script:

@@ -141,7 +141,7 @@ class Step:
     unsupported: tuple[str, ...] = ()
     """Constructs and commands that a real shell has and the simulated one lacks."""
     limits: tuple[str, ...] = ()
-    """Limits that ended the call."""
+    """Limits that ended the call, or ``tokens`` where one ended an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ No text of a policy makes any of them raise.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from overopt.envs.episode import End, Episode, Said, Scenario, Step, Tokens, absolute
@@ -31,6 +32,16 @@ def machine_of(scenario: Scenario, *, limits: Limits | None = None) -> Machine:
     for file in scenario.files:
         machine.put(file.path, file.text, role=file.role, mode=file.mode, owner=file.owner)
     return machine
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a policy said, where more is known of it than its text."""
+
+    text: str
+    is_cut: bool = False
+    """Whether a limit on tokens ended it."""
+    tokens: Tokens | None = None
 
 
 class Session:
@@ -85,22 +96,24 @@ class Session:
         """What the policy sees: the prompt, its own completions and, as turns of the user, what came back."""
         return [Message(role=said.role, content=said.content) for said in self._said]
 
-    def say(self, completion: str, *, tokens: Tokens | None = None) -> None:
+    def say(self, completion: str | Completion) -> None:
         """A completion in the text protocol: it holds a command, or it is the answer.
 
-        What a policy writes behind its command is dropped: it had not seen what the command returns.
+        What a policy writes behind its command is dropped: it had not seen what the command returns. An answer that was
+        cut off ends the episode as a limit does.
 
         Raises
         ------
         ConfigError
             If the episode is over: a mistake of the caller's.
         """
-        turn = self._begin(completion)
-        if tokens is not None:
-            self._tokens.append(tokens)
+        said = Completion(completion) if isinstance(completion, str) else completion
+        turn = self._begin(said.text)
+        if said.tokens is not None:
+            self._tokens.append(said.tokens)
         self._said.append(Said(role="assistant", content=turn.kept, kind="model"))
         if turn.command is None:
-            self._close(turn)
+            self._close(turn, is_cut=said.is_cut)
             return
         result = self._run(turn, turn.command)
         self._observe(observation(result))
@@ -187,8 +200,9 @@ class Session:
         note = f"\n{STOPPED}" if self.is_over else ""
         self._said.append(Said(role="user", content=text + note, kind="observation"))
 
-    def _close(self, turn: Turn) -> None:
-        self._steps.append(_step(turn, len(self._steps) + 1, None, None))
+    def _close(self, turn: Turn, *, is_cut: bool = False) -> None:
+        step = _step(turn, len(self._steps) + 1, None, None)
+        self._steps.append(replace(step, limits=("tokens",)) if is_cut else step)
         self._answer = turn.after_cot
         self._end = "answered"
 

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from overopt.errors import ConfigError, DataError
-from overopt.hf.encoding import encode_prompts, filler
+from overopt.hf.encoding import context_length, encode_prompts, filler
 from overopt.hf.hidden import fits_packing
 from overopt.hf.loading import choose_device, choose_dtype, load_model, load_tokenizer
 from overopt.hf.packing import SHARE, PromptReplies
@@ -78,6 +78,17 @@ class HFPolicy:
             check_same_vocabulary(self, reference)
         packed = packed_replies(self.model, self.tokenizer, prompts, replies)
         return reply_statistics(self.model, None if reference is None else reference.model, packed, config.settings)
+
+    def fits(self, prompt: Prompt, config: SamplerConfig) -> bool:
+        """Whether the model reads the prompt and has room for a reply.
+
+        Raises
+        ------
+        ConfigError
+            If the prompt is a conversation and the tokenizer has no chat template.
+        """
+        context = context_length(self.model)
+        return context is None or len(encode_prompts(self.tokenizer, [prompt])[0]) + config.max_tokens <= context
 
     def describe(self) -> dict[str, Any]:
         """Engine, dtype and size."""
