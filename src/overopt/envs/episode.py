@@ -208,9 +208,9 @@ class Episode:
     """What a scorer of the answer sees: the last completion behind its last hidden thought, without commands."""
     ended: End
     files: Mapping[str, str]
-    """Absolute path → text of every regular file at the end."""
+    """Absolute path → text of every path that opens as a regular file at the end, through links too."""
     began: Mapping[str, str] | None = None
-    """Absolute path → text of every regular file at the beginning, where the machine of an earlier episode went on;
+    """As ``files``, of the beginning, where the machine of an earlier episode went on;
     ``None`` where the scenario laid it out."""
     writes: tuple[Write, ...] = ()
     reads: tuple[Read, ...] = ()

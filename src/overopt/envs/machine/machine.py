@@ -1,5 +1,6 @@
 """The simulated machine as the rest of the package sees it: lay out files, run calls, look at what happened."""
 
+from collections import deque
 from dataclasses import dataclass, replace
 
 from overopt.envs.machine.commands.python import Interpreter
@@ -16,6 +17,8 @@ from overopt.errors import ConfigError
 HOME = f"/home/{USER}"
 START = 1_705_309_200
 """2024-01-15 09:00:00 UTC, when the virtual clock starts; each call takes a second."""
+LINKS = 256
+"""Symbolic links that :meth:`Machine.contents` follows, those behind links counted again for every way to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +226,41 @@ unsupported=(), limits=())
             for path, node in self.files.paths()
         }
 
+    def contents(self) -> dict[str, str]:
+        """Every path that opens as a regular file, through links too, with its text.
+
+        Of more links than ``LINKS`` the first ones are followed.
+
+        >>> machine = Machine()
+        >>> machine.put("real/a.txt", "seven")
+        >>> machine.put_link("shown", "real")
+        >>> sorted(machine.contents())
+        ['/home/user/real/a.txt', '/home/user/shown/a.txt']
+        """
+        found: dict[str, str] = {}
+        links: deque[tuple[str, frozenset[int]]] = deque()
+        todo: list[tuple[str, Inode, frozenset[int]]] = [("", self.files.root, frozenset())]
+        followed = 0
+        while todo:
+            prefix, node, above = todo.pop()
+            if node.kind == "file":
+                found[prefix] = node.text
+            elif node.kind == "folder" and node.number not in above:
+                above |= {node.number}
+                for name, number in node.entries.items():
+                    child = self.files.nodes[number]
+                    if child.kind == "link":
+                        links.append((f"{prefix}/{name}", above))
+                    else:
+                        todo.append((f"{prefix}/{name}", child, above))
+            while not todo and links and followed < LINKS:
+                path, above = links.popleft()
+                followed += 1
+                target = self._linked(path)
+                if target is not None:
+                    todo.append((path, target, above))
+        return found
+
     @property
     def folder(self) -> str:
         """Where the shell stands, as ``pwd`` prints it."""
@@ -282,6 +320,12 @@ unsupported=(), limits=())
 
     def _place(self, path: str, *, follow: bool = True) -> Place:
         return self.files.find(path, self._home(), follow=follow)
+
+    def _linked(self, path: str) -> Inode | None:
+        try:
+            return self._place(path).node
+        except Refused:
+            return None
 
     def _node(self, path: str) -> Inode:
         return self.files.existing(path, self._home())
