@@ -376,7 +376,7 @@ def test_a_large_pool_is_drawn_with_the_random_numbers_of_few_prompts(letters, m
 
 def test_long_prompts_and_large_vocabularies_make_small_batches(letters):
     model, _ = letters
-    afford = sampler_module._affordable_batch
+    afford = sampler_module.affordable_batch
     assert afford(model, 40, 20, 1) == sampler_module.BATCH
     per_token = 2 * 4 * 2 * 16
     length = 2**30 // per_token // 100

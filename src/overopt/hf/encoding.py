@@ -89,6 +89,31 @@ def _turn_end(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, ends: Collecti
     return after[: places[0] + 1] if places else [tokenizer.eos_token_id]
 
 
+def encode_between(tokenizer: PreTrainedTokenizerBase, conversation: Sequence[Message]) -> list[int]:
+    """Token ids that the template writes between the last reply of a conversation and the next one.
+
+    They end the turn of the reply, hold all turns behind it and open the next: appended to a reply as it was sampled
+    they let a policy go on from its own tokens, which a template that reads the text again might split otherwise.
+
+    Raises
+    ------
+    ConfigError
+        If the tokenizer has no chat template.
+    DataError
+        If there is no reply with a turn behind it, or the template leaves it out or writes it twice.
+    """
+    if tokenizer.chat_template is None:
+        raise ConfigError(f"{tokenizer.name_or_path} has no chat template; give its prompts as texts")
+    last = max((place for place, turn in enumerate(conversation) if turn["role"] == "assistant"), default=-1)
+    if not 0 <= last < len(conversation) - 1:
+        raise DataError("there is no reply with a turn behind it")
+    parts = _MARKED.split(_rendered(tokenizer, _marked(conversation), is_open=True))
+    if parts[1::2].count(str(last)) != 1:
+        raise DataError(f"the chat template of {tokenizer.name_or_path} does not write every reply once")
+    begin = 2 * parts[1::2].index(str(last)) + 2
+    return _filled(tokenizer, conversation, parts[begin:])
+
+
 def left_padded(ids: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids (B, T) that end together, and the mask (B, T) of the real ones."""
     length = max(len(tokens) for tokens in ids)
@@ -149,16 +174,32 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special
 def _encode_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, is_open: bool) -> list[int]:
     if tokenizer.chat_template is None:
         raise ConfigError(f"{tokenizer.name_or_path} has no chat template; give its prompts as texts")
-    contents = [message["content"] for message in messages]
-    if not any(token in content for content in contents for token in _special_tokens(tokenizer)):
+    if not _spells_special(tokenizer, messages):
         return _pieces(tokenizer, [(_rendered(tokenizer, messages, is_open), True)])
-    # Turns that spell special tokens are set in after the template has been written, and tokenized as plain text.
-    marks = [f"{_MARK}{index}{_MARK}" for index in range(len(contents))]
-    marked = [Message(role=message["role"], content=mark) for message, mark in zip(messages, marks, strict=True)]
-    parts = _MARKED.split(_rendered(tokenizer, marked, is_open))
-    return _pieces(
-        tokenizer, [(contents[int(part)], False) if place % 2 else (part, True) for place, part in enumerate(parts)]
-    )
+    parts = _MARKED.split(_rendered(tokenizer, _marked(messages), is_open))
+    return _filled(tokenizer, messages, parts)
+
+
+def _marked(messages: Sequence[Message]) -> list[Message]:
+    """Turns with marks for their contents, which are set in after the template has been written.
+
+    Contents that spell special tokens are then tokenized as plain text.
+    """
+    return [Message(role=message["role"], content=f"{_MARK}{index}{_MARK}") for index, message in enumerate(messages)]
+
+
+def _filled(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], parts: Sequence[str]) -> list[int]:
+    """Token ids of what a template writes and, at every other place, the contents that it marks."""
+    pieces = [
+        (messages[int(part)]["content"], False) if place % 2 else (part, True) for place, part in enumerate(parts)
+    ]
+    if not _spells_special(tokenizer, messages):
+        pieces = [("".join(text for text, _ in pieces), True)]
+    return _pieces(tokenizer, pieces)
+
+
+def _spells_special(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> bool:
+    return any(token in message["content"] for message in messages for token in _special_tokens(tokenizer))
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:

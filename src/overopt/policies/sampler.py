@@ -62,7 +62,7 @@ def sample(
     numbers = range(len(prompts)) if numbers is None else numbers
     by_length = sorted(range(len(prompts)), key=lambda index: len(ids[index]))
     rows = [(index, number) for index in by_length for number in range(per_prompt)]
-    batch = batch or _affordable_batch(model, max(map(len, ids), default=0), config.max_tokens, per_prompt)
+    batch = batch or affordable_batch(model, max(map(len, ids), default=0), config.max_tokens, per_prompt)
     replies: list[Reply] = []
     uniforms: dict[int, np.ndarray] = {}
     for start in range(0, len(rows), batch):
@@ -209,7 +209,8 @@ def draw(logits_BV: torch.Tensor, uniform_B: torch.Tensor) -> tuple[torch.Tensor
     return token_B, logprob_B, log_total_B - dot(weight_BV, shifted_BV) / total_B1[:, 0]
 
 
-def _affordable_batch(model: PreTrainedModel, longest_prompt: int, max_tokens: int, per_prompt: int) -> int:
+def affordable_batch(model: PreTrainedModel, longest_prompt: int, max_tokens: int, per_prompt: int) -> int:
+    """Replies that may be drawn at once, so that their keys and logits take no more than ``CACHE_BYTES``."""
     holders = per_prompt if isinstance(open_session(model), SharedPrompts) else 1
     length = max_tokens + -(-longest_prompt // holders)
     config = model.config.get_text_config()
