@@ -17,6 +17,8 @@ from overopt.errors import ConfigError
 from overopt.protocols import Message
 
 STOPPED = "The episode is over: it used up its turns."
+_NOT_ALLOWED = 126
+"""Status of a command that was not run, as a shell gives it for one that may not be executed."""
 
 
 def machine_of(scenario: Scenario, *, limits: Limits | None = None) -> Machine:
@@ -72,7 +74,7 @@ class Session:
     def __init__(self, scenario: Scenario, *, machine: Machine | None = None) -> None:
         self.scenario = scenario
         self._machine = machine
-        self._began = None if machine is None else _files(machine)
+        self._began = None if machine is None else machine.contents()
         self._said = [Said(role=one["role"], content=one["content"], kind="prompt") for one in scenario.conversation]
         self._steps: list[Step] = []
         self._tokens: list[Tokens] = []
@@ -96,11 +98,16 @@ class Session:
         """What the policy sees: the prompt, its own completions and, as turns of the user, what came back."""
         return [Message(role=said.role, content=said.content) for said in self._said]
 
-    def say(self, completion: str | Completion) -> None:
+    def say(self, completion: str | Completion, *, refused: str = "") -> None:
         """A completion in the text protocol: it holds a command, or it is the answer.
 
         What a policy writes behind its command is dropped: it had not seen what the command returns. An answer that was
         cut off ends the episode as a limit does.
+
+        Parameters
+        ----------
+        refused : str
+            Why its command is not run, where somebody decides about that; the policy is told.
 
         Raises
         ------
@@ -115,11 +122,13 @@ class Session:
         if turn.command is None:
             self._close(turn, is_cut=said.is_cut)
             return
-        result = self._run(turn, turn.command)
+        result = self._run(turn, turn.command, refused)
         self._observe(observation(result))
 
-    def call(self, command: str, *, text: str = "") -> CommandResult:
+    def call(self, command: str, *, text: str = "", refused: str = "") -> CommandResult:
         """A call of a native tool, with the text that came before it; what it returned is the caller's to show.
+
+        ``refused`` is as in :meth:`say`.
 
         Raises
         ------
@@ -130,12 +139,14 @@ class Session:
         command = canonical(command)
         content = f"{turn.kept}<bash>{command}</bash>"
         self._said.append(Said(role="assistant", content=content, kind="model"))
-        result = self._run(turn, command)
+        result = self._run(turn, command, refused)
         self._observe(observation(result))
         return result
 
-    def answer(self, text: str) -> None:
+    def answer(self, text: str, *, is_cut: bool = False) -> None:
         """The last text of a policy that calls native tools; commands in it are not run.
+
+        ``is_cut`` says that a limit on tokens ended it.
 
         Raises
         ------
@@ -144,7 +155,7 @@ class Session:
         """
         turn = self._begin(text)
         self._said.append(Said(role="assistant", content=canonical(text), kind="model"))
-        self._close(turn)
+        self._close(turn, is_cut=is_cut)
 
     def episode(
         self,
@@ -160,7 +171,7 @@ class Session:
         if self._machine is None:
             files: Mapping[str, str] = {absolute(file.path): file.text for file in self.scenario.files}
         else:
-            files = _files(self._machine)
+            files = self._machine.contents()
         writes = () if self._machine is None else self._machine.writes
         reads = () if self._machine is None else self._machine.reads
         return Episode(
@@ -187,8 +198,11 @@ class Session:
             raise ConfigError("the episode is over; begin a new session")
         return scan(canonical(completion))
 
-    def _run(self, turn: Turn, command: str) -> CommandResult:
-        result = self.machine.run(command)
+    def _run(self, turn: Turn, command: str, refused: str) -> CommandResult:
+        if refused:
+            result = CommandResult(self.machine.calls, "", f"{canonical(refused)}\n", _NOT_ALLOWED)
+        else:
+            result = self.machine.run(command)
         self._steps.append(_step(turn, len(self._steps) + 1, command, result))
         if "calls" in result.limits:
             self._end = "calls"
@@ -221,10 +235,6 @@ def play(scenario: Scenario, completions: Sequence[str], policy: Mapping[str, An
             break
         session.say(completion)
     return session.episode(policy or {"name": "script"})
-
-
-def _files(machine: Machine) -> dict[str, str]:
-    return {path: entry.text for path, entry in machine.tree().items() if entry.kind == "file"}
 
 
 def _step(turn: Turn, number: int, command: str | None, result: CommandResult | None) -> Step:
