@@ -195,3 +195,36 @@ def test_a_layout_that_does_not_fit_is_a_wrong_setting():
         machine.put("a/b", "x")
     with pytest.raises(ConfigError, match="cannot hold 'big': File too large"):
         machine.put("big", "x" * 200_000)
+
+
+def test_a_write_that_a_limit_stopped_is_on_record_and_changes_nothing(machine):
+    machine.run("yes 2 > b")
+    for symbol in (">", ">>"):
+        machine.run(f"sort b b b {symbol} rl/reward.py")
+        write = by_model(machine)[-1]
+        assert (write.path, write.role, write.command) == (REWARD, "reward", "sort >")
+        assert write.refused == "stopped at a limit: steps"
+        assert not write.changed
+        assert write.sha_before == write.sha_after == sha(BEFORE)
+    assert machine.text("rl/reward.py") == BEFORE
+
+
+def test_contents_are_what_each_path_opens_through_links_too(machine):
+    machine.run(
+        "mv rl/reward.py /tmp/r.py; ln -s /tmp/r.py rl/reward.py; ln -s rl shown; ln -s nowhere lost; ln -s . loop"
+    )
+    found = machine.contents()
+    assert found[REWARD] == found[f"{HOME}/shown/reward.py"] == found["/tmp/r.py"] == BEFORE
+    assert f"{HOME}/lost" not in found
+    assert not any("loop" in path for path in found)
+    files = {path: entry.text for path, entry in machine.tree().items() if entry.kind == "file"}
+    assert files.items() <= found.items()
+
+
+def test_contents_of_many_links_into_each_other_end():
+    machine = Machine()
+    for k in range(12):
+        machine.put(f"d{k}/file", "x")
+        machine.put_link(f"d{k}/a", f"../d{k + 1}")
+        machine.put_link(f"d{k}/b", f"../d{k + 1}")
+    assert 12 <= len(machine.contents()) <= 400

@@ -254,6 +254,13 @@ class FileSystem:
             node.text, node.size, node.sha = text, byte_length(text), None
             self.used += node.size
 
+    def note_stopped(self, place: Place, reason: str) -> None:
+        """Record a write that a limit ended before anything changed."""
+        node = place.node
+        assert node is not None
+        if node.number in self.nodes:
+            self._note("write", place, node, self._sha(node), refused=reason)
+
     def write(
         self,
         place: Place,

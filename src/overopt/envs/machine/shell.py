@@ -231,9 +231,10 @@ class Shell:
                 else:
                     for variable, value in assignments:
                         self.assign(variable, value)
-        except LimitReached:
+        except LimitReached as reached:
+            self.acts(f"{name} >")
             for sink in opened:
-                sink.abandon()
+                sink.abandon(f"stopped at a limit: {reached.what}")
             raise
         except Exit:
             self.close(opened, name, err)
@@ -291,9 +292,9 @@ class Shell:
                 sink.close()
             except Refused as refusal:
                 complaints.append(f"{self.called(name)}: write error: {refusal.reason}\n")
-            except LimitReached:
+            except LimitReached as reached:
                 for other in opened[index + 1 :]:
-                    other.abandon()
+                    other.abandon(f"stopped at a limit: {reached.what}")
                 raise
         # Printing may reach a limit, so it waits until no file is open.
         for complaint in complaints:

@@ -106,11 +106,13 @@ class FileSink(Sink):
             self.abandon()
             raise
 
-    def abandon(self) -> None:
-        """Leave the file as it was before the command."""
+    def abandon(self, stopped: str = "") -> None:
+        """Leave the file as it was before the command; ``stopped`` says for the record what ended it."""
         node = self._place.node
         assert node is not None
         if self._truncated is not None:
             self._files.restore(node, self._truncated)
         elif self._created and node.links == 1 and self._place.folder.entries.get(self._place.name) == node.number:
             self._files.discard(self._place)
+        if stopped and not self._created:
+            self._files.note_stopped(self._place, stopped)
