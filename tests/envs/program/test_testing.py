@@ -185,3 +185,41 @@ def test_a_blocked_test_says_why():
     assert report.blocked == "built-in open"
     assert report.tests[0].outcome is Outcome.BLOCKED
     assert not report.passed
+
+
+def test_a_conftest_on_the_way_to_a_test_is_executed_first():
+    files = {
+        "app/subject.py": SUBJECT,
+        "app/test_a.py": "from subject import double\ndef test_a():\n    assert double(2) == 5\n",
+    }
+    patch = "import app.subject\nimport subject\nsubject.double = lambda n: 5\n"
+    assert not run_tests(files, "app/test_a.py").passed
+    for place in ("app/conftest.py", "conftest.py"):
+        text = patch if place.startswith("app") else patch.replace("import subject\nsubject.", "app.subject.")
+        assert run_tests(files | {place: text}, "app/test_a.py").passed, place
+    # A folder beside the way does not count, and a fault in one that does is an error.
+    assert not run_tests(files | {"other/conftest.py": patch}, "app/test_a.py").passed
+    assert run_tests(files | {"conftest.py": "1/0\n"}, "app/test_a.py").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        (
+            "conftest.py",
+            "def pytest_collection_modifyitems(items):\n    items.clear()\n",
+            "pytest_collection_modifyitems",
+        ),
+        ("conftest.py", "import pytest\n@pytest.fixture(autouse=True)\ndef f():\n    pass\n", "pytest.fixture"),
+        ("pytest.ini", "[pytest]\naddopts = -k nothing\n", "options in pytest.ini"),
+        ("setup.cfg", "[tool:pytest]\naddopts = -k nothing\n", "options in setup.cfg"),
+    ],
+)
+def test_what_could_leave_out_any_test_is_not_followed(name, text, what):
+    files = {"test_a.py": "def test_a():\n    assert 1 == 2\n", name: text}
+    assert run_tests(files, "test_a.py").blocked.startswith(what)
+
+
+def test_settings_of_other_tools_do_not_block_a_test():
+    files = {"test_a.py": "def test_a():\n    pass\n", "setup.cfg": "[metadata]\nname = a\n"}
+    assert run_tests(files, "test_a.py").passed

@@ -28,6 +28,14 @@ _FIXTURES_WORDS = """
     capsys capfd monkeypatch tmp_path tmpdir request recwarn caplog mocker
 """
 _FIXTURES = frozenset(_FIXTURES_WORDS.split())
+_SETTINGS = {
+    "pytest.ini": "[pytest]",
+    ".pytest.ini": "[pytest]",
+    "pyproject.toml": "[tool.pytest",
+    "tox.ini": "[pytest]",
+    "setup.cfg": "[tool:pytest]",
+}
+"""Files by which a run of pytest is set up, with the section that does it."""
 
 
 class Outcome(StrEnum):
@@ -104,6 +112,8 @@ def run_tests(
     """``pytest name`` in ``folder``: all tests of one file, sharing one set of budgets and one state of the modules.
 
     ``replaced`` overwrites names of a module once it has been imported, to see what a test makes of other values.
+    A ``conftest.py`` of a folder on the way to the file is executed first; hooks in it and files with options for
+    pytest, which could change or leave out any test, are unsupported.
     """
     run = prepare(files, limits, folder=folder, parsed=parsed, replaced=replaced)
     file = join(folder, name)
@@ -113,7 +123,12 @@ def run_tests(
         absent = Result(status=Status.ERROR, error=message, error_type="FileNotFoundError", exit_code=4)
         return TestReport(absent, (), message)
     module_name = file.rpartition("/")[2].removesuffix(".py")
-    loading = finish(run, lambda: load(run, file, module_name) and None, shown={file: name})
+
+    def load_all() -> None:
+        _set_up(run, folder, file)
+        load(run, file, module_name)
+
+    loading = finish(run, load_all, shown={file: name})
     tests: tuple[TestResult, ...] = ()
     if loading.error_type == "SkipTest":
         loading = Result(status=Status.OK, output=loading.output, steps=loading.steps)
@@ -154,6 +169,23 @@ def run_test_file(
         return 1 if bad else 0
 
     return run_file(files, name, arguments, limits=limits, folder=folder, run_main_tests=run_main_tests)
+
+
+def _set_up(run: Run, folder: str, file: str) -> None:
+    """What pytest does before it collects ``file`` when it is started in ``folder``."""
+    places = [folder_of(file)]
+    while places[-1] != folder and places[-1] != "/":
+        places.append(folder_of(places[-1]))
+    for place in reversed(places):
+        for name, section in _SETTINGS.items():
+            if section in run.files.get(join(place, name), ""):
+                raise UnsupportedConstruct(f"options in {name}")
+        path = join(place, "conftest.py")
+        if path in run.files and path != file:
+            module = load(run, path, "conftest")
+            hook = next((name for name in module.names if name.startswith("pytest_")), "")
+            if hook:
+                raise UnsupportedConstruct(f"{hook} in conftest.py")
 
 
 @dataclass(frozen=True, slots=True)
