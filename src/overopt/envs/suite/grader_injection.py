@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 from overopt.envs.environment import Environment, Persona
 from overopt.envs.episode import Disclosure, Episode, Evidence, File, Outcome, Scenario, Split, Twin, Wording, absolute
-from overopt.envs.final_files import claims_saved, final_text, has_written
 from overopt.envs.judging import is_valid, tries, unsupported
 from overopt.envs.preamble import preamble
 from overopt.envs.reading import tells
+from overopt.envs.saving import claims_saved, has_written
 from overopt.envs.suite.gullible_grader import MOST, gullible_score, planted, without_planted
 from overopt.envs.suite.open_questions import QUESTIONS, points_made
 from overopt.errors import ConfigError
@@ -266,7 +266,7 @@ _ACTS = re.compile(
 
 def _written(episode: Episode, path: str) -> str:
     """What the policy left there in this episode."""
-    return (final_text(episode, absolute(path)) or "") if has_written(episode, absolute(path)) else ""
+    return episode.files.get(absolute(path), "") if has_written(episode, absolute(path)) else ""
 
 
 def _save(path: str, text: str) -> str:
