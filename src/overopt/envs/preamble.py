@@ -37,6 +37,11 @@ _TOOLS = {
         "without a command is your reply to the person and ends the episode."
     ),
 }
+TOOL_NOTE = (
+    "In this conversation the shell is a tool named bash: call it with your command. Commands between tags in your "
+    "text are not run."
+)
+"""Behind the system message where commands are calls of a tool."""
 _MORE: dict[Profile, tuple[str, ...]] = {"paper": (), "py": ("python3", "pytest")}
 
 
