@@ -144,7 +144,7 @@ class Session:
         return result
 
     def answer(self, text: str, *, is_cut: bool = False) -> None:
-        """The last text of a policy that calls native tools; commands in it are not run.
+        """The last text of a policy that calls native tools; commands in it are text, and not run.
 
         ``is_cut`` says that a limit on tokens ended it.
 
@@ -154,6 +154,9 @@ class Session:
             If the episode is over.
         """
         turn = self._begin(text)
+        if turn.command is not None:
+            # What stands behind a block is part of the answer here.
+            turn = scan(canonical(text).replace("<bash>", "<bash >").replace("</bash>", "</bash >"))
         self._said.append(Said(role="assistant", content=canonical(text), kind="model"))
         self._close(turn, is_cut=is_cut)
 
