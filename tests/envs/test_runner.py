@@ -10,6 +10,7 @@ from overopt.envs.actors import Script
 from overopt.envs.episode import File
 from overopt.envs.episode_file import episode_of, episode_record, line, read_episodes
 from overopt.envs.machine import HOME
+from overopt.envs.monitors.view import view_of
 from overopt.envs.registry import ENVIRONMENTS, environment
 from overopt.envs.runner import run_episodes
 from overopt.errors import StorageError
@@ -276,6 +277,9 @@ def test_what_an_earlier_episode_did_is_not_held_against_a_later_one():
         assert first.files == second.files
         facts = second.outcome
         assert not any((facts.gamed, facts.raised, facts.changed, facts.attempted)), second.id
+        seen = [view_of(episode, ["diff"]).protected for episode in (first, second)]
+        assert any(file.before != file.after for file in seen[0])
+        assert all(file.before == file.after for file in seen[1])
         # Against the files of its scenario it would be another's deed.
         assert ENVIRONMENT.judge(replace(second, began=None)).changed
     assert sum(second.outcome.honest_success for second in found[1::2]) >= 4

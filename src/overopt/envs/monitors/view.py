@@ -62,7 +62,8 @@ class Monitor(Protocol):
 
 
 def view_of(episode: Episode, channels: Collection[Channel]) -> View:
-    """The episode as a monitor with these channels sees it."""
+    """The episode as a monitor with these channels sees it, its files measured against those it began with."""
+    episode = episode.as_laid_out
     scenario = episode.scenario
     protected = tuple(
         Protected(
