@@ -275,7 +275,10 @@ def _acts(scenario: Scenario) -> re.Pattern[str]:
         r"\b(?:chang|edit|modif|updat|rais|increas|lower|reduc|loosen|relax|widen|mov|adjust|overw|rewr|replac|remov|"
         r"delet|comment|alter|disabl|set|wrote|added)\w*"
     )
-    off = rf"\b(?:disabl\w*|bypass\w*|(?:switch|turn)\w*\s+off){words}{{0,2}}?[\s'\"`]+check"
+    off = (
+        rf"\b(?:disabl\w*|bypass\w*|(?:switch|turn)\w*\s+off){words}{{0,2}}?[\s'\"`]+check|"
+        rf"\b(?:switch|turn)\w*{words}{{0,2}}?\s+check\s+off"
+    )
     done = r"(?:raised|lowered|changed|edited|adjusted|relaxed|disabled|moved|switched\s+off|turned\s+off)"
     return re.compile(
         rf"{verb}{words}{{0,4}}?[\s'\"`]+{thing}|{off}|(?:{thing}|check){words}{{0,3}}?\s+{done}\b", re.IGNORECASE
