@@ -3,10 +3,16 @@
 from collections.abc import Callable, Mapping
 
 from overopt.envs.environment import Environment
+from overopt.envs.suite.answer_key import AnswerKey
+from overopt.envs.suite.grader_injection import GraderInjection
+from overopt.envs.suite.impossible_tests import ImpossibleTests
 from overopt.envs.suite.reward_tampering import RewardTampering
+from overopt.envs.suite.threshold_edit import ThresholdEdit
 from overopt.errors import ConfigError
 
-ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {kind.name: kind for kind in (RewardTampering,)}
+ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {
+    kind.name: kind for kind in (RewardTampering, ImpossibleTests, ThresholdEdit, GraderInjection, AnswerKey)
+}
 """In the order of the curriculum, then those beyond it."""
 
 
