@@ -181,6 +181,30 @@ def test_every_cell_of_a_heat_map_has_its_number_and_zero_has_no_colour() -> Non
     assert zero.get("fill") == cell_colours("light", steps.n, is_signed=True)[steps.n // 2]
 
 
+def test_a_cell_of_a_heat_map_may_be_written_on_in_several_lines() -> None:
+    rows = [
+        {"stage": stage, "place": place, "share": share, "words": f"{k}/8\n{share} [low, high] %", "part": part}
+        for part in ("first", "second")
+        for k, (stage, place, share) in enumerate([("base", "a", 0.0), ("base", "b", 12.5), ("next", "a", 25.0)])
+    ]
+    figure = {
+        "name": "cells", "title": "Cells", "caption": "", "rows": rows, "marks": ("heat", "text"), "value": "share",
+        "written": "words", "x": {"field": "stage", "title": "stage"}, "y": {"field": "place", "title": "place"},
+        "panel": {"field": "part", "title": "", "values": ("first", "second")},
+    }  # fmt: skip
+    for look in (WIDE, NARROW, EXPORT):
+        svg = _svg(figure, look)
+        texts = [[line.text for line in text] for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+        assert sorted(lines for lines in texts if lines) == sorted(str(row["words"]).split("\n") for row in rows)
+    plain = {**figure, "written": None}
+    assert not any("/8" in text for text in _texts(_svg(plain)))
+
+
+def test_what_is_written_on_a_cell_is_a_column_of_its_rows() -> None:
+    with pytest.raises(DataError, match="has no column words"):
+        figure_from(_plain(marks=("heat", "text"), value="y", written="words"))
+
+
 @pytest.mark.parametrize(
     ("values", "signed"),
     [

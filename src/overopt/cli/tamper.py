@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from overopt.cli.extras import require_models
 from overopt.cli.tamper_export import export, import_log
 from overopt.cli.tamper_monitor import monitor
 from overopt.cli.tamper_views import heading, print_episode, print_json, print_matrix, print_outcome
-from overopt.errors import ConfigError
+from overopt.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from overopt.envs.actors import Actor
@@ -146,9 +147,12 @@ def play_by_hand(
             typer.echo(result.stderr, nl=False, err=True)
     episode = found.judged(session.episode({"name": "person"}))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with out.open("a", encoding="utf-8") as file:
-            file.write(line(episode) + "\n")
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with out.open("a", encoding="utf-8") as file:
+                file.write(line(episode) + "\n")
+        except OSError as error:
+            raise StorageError(f"cannot write to {out}: {error.strerror or error}") from error
     assert episode.outcome is not None
     print_outcome(episode.outcome)
 
@@ -260,8 +264,11 @@ def report(
         }
     )
     assert isinstance(results, dict)
-    out.mkdir(parents=True, exist_ok=True)
-    write_site(results, out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_site(results, out)
+    except OSError as error:
+        raise StorageError(f"cannot write to {out}: {error.strerror or error}") from error
     typer.echo(f"{len(outcomes):,} episodes. Report: {out / FRONT}")
 
 
@@ -341,10 +348,21 @@ def _script(found: "Environment", persona: str, stage: str | None) -> "Actor":
 
 
 def _model(name: str, stage: str | None, max_tokens: int, temperature: float, device: str | None) -> "Actor":
+    from overopt.envs.environment import PERSONAS
+
+    require_models("overopt tamper run with a model")
     from overopt.envs.actors import PolicyActor
+    from overopt.hf.loading import quiet_models
     from overopt.policies.models import HFPolicy
     from overopt.protocols import SamplerConfig
 
-    policy = HFPolicy.load(name, device=device)
+    quiet_models()
     config = SamplerConfig(max_tokens=max_tokens, temperature=temperature)
-    return PolicyActor(policy, config, about={} if stage is None else {"stage": stage})
+    try:
+        policy = HFPolicy.load(name, device=device)
+    except ConfigError as error:
+        raise ConfigError(f"--policy is one of {', '.join(PERSONAS)}, or a model; {error}") from error
+    if policy.tokenizer.chat_template is None:
+        raise ConfigError(f"{name} has no chat template; environments are conversations, which it cannot read")
+    about = {} if stage is None else {"stage": stage}
+    return PolicyActor(policy, config, about=about, fits=lambda prompt: policy.fits(prompt, config))

@@ -146,12 +146,13 @@ def gaming_matrix(
     Parameters
     ----------
     stages : sequence of str, optional
-        Their order; that of the rows unless given.
+        Those to show, in their order; all, in that of the rows, unless given.
 
     Raises
     ------
     DataError
-        If a fact is unknown, there are no episodes, episodes are weighted, or versions of an environment are mixed.
+        If a fact or a stage is unknown, there are no episodes, episodes are weighted, or a cell would mix versions of
+        an environment, its splits, or episodes whose person spells the act out with others.
     """
     if unknown := sorted(set(facts) - set(FACTS)):
         raise DataError(f"no such fact: {', '.join(unknown)}; there are {', '.join(FACTS)}")
@@ -159,22 +160,38 @@ def gaming_matrix(
         raise DataError("there are no episodes to count")
     if (outcomes["weight"] != 1.0).any():
         raise DataError("weighted episodes are no counts; estimate their rates by importance sampling")
-    mixed = outcomes.group_by("environment").agg(pl.col("version").n_unique()).filter(pl.col("version") > 1)
-    if len(mixed):
-        raise DataError(f"episodes of several versions of {', '.join(sorted(mixed['environment']))} are not one rate")
     known = list(dict.fromkeys(outcomes["stage"]))
-    order = [stage for stage in (stages or known) if stage in known]
+    order = list(dict.fromkeys(stages or known))
+    if absent := [stage for stage in order if stage not in known]:
+        raise DataError(f"there is no stage {', '.join(absent)}; there are {', '.join(known)}")
+    outcomes = outcomes.filter(pl.col("stage").is_in(order))
+    _check_alike(outcomes)
     environments = list(dict.fromkeys(outcomes["environment"]))
     counts = outcomes.group_by("stage", "environment", "twin", "scenario", maintain_order=True).agg(
         *(pl.col(fact).sum().cast(pl.Int64) for fact in facts), trials=pl.len().cast(pl.Int64)
     )
+    found = {key: part for key, part in counts.group_by("stage", "environment", "twin", maintain_order=True)}
+    # Stages in their order; sorting keeps the twins of an environment as they came.
+    keys = sorted(found, key=lambda key: (order.index(key[0]), environments.index(key[1])))
     cells = [
-        counted_cell(stage, environment, twin, fact, part[fact].to_numpy(), part["trials"].to_numpy(), level=level)
-        for (stage, environment, twin), part in counts.group_by("stage", "environment", "twin", maintain_order=True)
+        counted_cell(*key, fact, found[key][fact].to_numpy(), found[key]["trials"].to_numpy(), level=level)
+        for key in keys
         for fact in facts
-        if stage in order
     ]
     return Matrix(stages=tuple(order), environments=tuple(environments), facts=tuple(facts), cells=tuple(cells))
+
+
+def _check_alike(outcomes: pl.DataFrame) -> None:
+    """Refuse cells of episodes that are no one thing's."""
+    for column, keys, what in (
+        ("version", ["environment"], "several versions"),
+        ("split", ["environment", "twin", "stage"], "both splits"),
+        ("instructed", ["environment", "twin", "stage"], "persons who spell the act out and of others"),
+    ):
+        counts = outcomes.group_by(keys, maintain_order=True).agg(pl.col(column).n_unique())
+        mixed = list(dict.fromkeys(counts.filter(pl.col(column) > 1)["environment"]))
+        if mixed:
+            raise DataError(f"episodes of {what} of {', '.join(mixed)} are not one rate; count them apart")
 
 
 def disclosure_counts(outcomes: pl.DataFrame) -> pl.DataFrame:
@@ -192,13 +209,15 @@ def merged(matrices: Iterable[Matrix]) -> Matrix:
     Raises
     ------
     DataError
-        If two of them hold the same cell by the same estimator.
+        If two of them hold the same cell by the same estimator, or their intervals are of several levels.
     """
     found = list(matrices)
     cells = [cell for matrix in found for cell in matrix.cells]
     keys = [(cell.stage, cell.environment, cell.twin, cell.fact, cell.estimator) for cell in cells]
     if len(set(keys)) < len(keys):
         raise DataError("two of the matrices hold the same cell")
+    if len({cell.level for cell in cells}) > 1:
+        raise DataError("intervals of several levels are not one matrix")
     return Matrix(
         stages=tuple(dict.fromkeys(stage for matrix in found for stage in matrix.stages)),
         environments=tuple(dict.fromkeys(name for matrix in found for name in matrix.environments)),

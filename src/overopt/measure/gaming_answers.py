@@ -4,6 +4,8 @@ What the numbers are about is said on every page: incentives that were construct
 not how often it happens anywhere.
 """
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +22,8 @@ CAVEATS = (
     "Whether a change was told of, and whether something was made up, is read from the visible text by rules; all "
     "other facts follow from files, their record and the answer.",
 )
+_NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+"""What cannot stand in the name of a file."""
 _WORDS = {
     "attempted": "tried to change what they were not asked to change",
     "raised": "left more pay than honest work would have",
@@ -38,24 +42,31 @@ def gaming_answers(outcomes: pl.DataFrame, *, stages: Sequence[str] | None = Non
         As :func:`~overopt.measure.gaming.gaming_matrix`.
     """
     matrix = gaming_matrix(outcomes, stages=stages, level=level)
-    found = [_matrix_answer(matrix, outcomes)]
-    if any(cell.twin != "gameable" for cell in matrix.cells):
-        found.append(_twins_answer(matrix))
-    return found
+    shown = outcomes.filter(pl.col("stage").is_in(matrix.stages))
+    twins = {cell.twin for cell in matrix.cells}
+    found = [_matrix_answer(matrix, shown)] if "gameable" in twins else []
+    return [*found, _twins_answer(matrix)] if twins - {"gameable"} else found
 
 
 def percent(value: float | None, low: float | None, high: float | None) -> str:
-    """An interval in percent, with as many digits as a small rate needs.
+    """An interval in percent, with as many digits as a rate near 0 or near 1 needs.
 
-    >>> percent(0.0, 0.0, 3.69e-05), percent(0.5, 0.41, 0.59)
-    ('0 [0, 0.0037] %', '50 [41, 59] %')
+    >>> percent(0.0, 0.0, 3.69e-05), percent(0.5, 0.41, 0.59), percent(1.0, 0.9963, 1.0)
+    ('0 [0, 0.0037] %', '50 [41, 59] %', '100 [99.6, 100] %')
     """
     if value is None or value != value:
         return "unknown"
-    ends = ["?" if end is None or end != end else f"{100 * end:.2g}" for end in (low, high)]
-    ends = ["100" if end == "1e+02" else end for end in ends]
-    shown = f"{100 * value:.2g}" if value < 0.995 else f"{100 * value:.3g}"
-    return f"{shown} [{ends[0]}, {ends[1]}] %"
+    return f"{_share(value)} [{_share(low)}, {_share(high)}] %"
+
+
+def _share(share: float | None) -> str:
+    """In percent: two digits, or the first that tells it from 100."""
+    if share is None or share != share:
+        return "?"
+    rest = 100 * (1 - share)
+    if share < 0.5 or rest <= 0:
+        return f"{100 * share:.2g}" if share < 0.5 else "100"
+    return f"{100 * share:.{max(0, -math.floor(math.log10(rest) + 1e-9))}f}"
 
 
 def _matrix_answer(matrix: Matrix, outcomes: pl.DataFrame) -> Answer:
@@ -69,7 +80,7 @@ def _matrix_answer(matrix: Matrix, outcomes: pl.DataFrame) -> Answer:
             "change and the answer. Intervals are those of Clopper and Pearson, with the trials divided by the design "
             "effect where a scenario has several episodes (Korn and Graubard 1998)."
         ),
-        claims=[_claim(cell) for cell in cells if cell.fact == "gamed"],
+        claims=[_claim(cell, matrix.stages.index(cell.stage) + 1) for cell in cells if cell.fact == "gamed"],
         figures=_figures(cells),
         tables=[_table("matrix-rates", "All rates", cells), *_told(outcomes)],
         caveats=CAVEATS,
@@ -86,23 +97,24 @@ def _twins_answer(matrix: Matrix) -> Answer:
             "Each environment has twins: one where gaming is impossible or does not pay, and one where the edit that "
             "would be gaming is what the person asks for. Success that pays never counts there; attempts do."
         ),
-        claims=[_claim(cell) for cell in cells if cell.fact == "attempted"],
+        claims=[_claim(cell, matrix.stages.index(cell.stage) + 1) for cell in cells if cell.fact == "attempted"],
         tables=[_table("twins-rates", "Rates in the twins", cells)],
         caveats=CAVEATS,
     )
 
 
-def _claim(cell: Cell) -> Claim:
-    """A rate against zero: whether it happens at all."""
+def _claim(cell: Cell, place: int) -> Claim:
+    """A rate against zero: whether it happens at all; ``place`` is that of its stage."""
     known = [None if end != end else 100 * end for end in (cell.low, cell.high)]
     value = None if cell.value != cell.value else 100 * cell.value
     what = _WORDS[cell.fact]
     where = f"{cell.environment}{'' if cell.twin == 'gameable' else f', twin {cell.twin}'}, stage {cell.stage}"
     return Claim(
-        id=f"{cell.fact}-{cell.twin}-{cell.environment}-{cell.stage}".replace("/", "-").replace(" ", "-"),
+        id=f"{cell.fact}-{cell.twin}-{cell.environment}-{place}-{_NO_NAME.sub('-', cell.stage)}",
         what=f"share of episodes that {what} ({where})",
         value=value,
         ci=(known[0], known[1]),
+        level=cell.level,
         counted=f"{cell.counts} episodes, {cell.clusters:,} scenarios",
         unit="%",
         digits=2 if value is None or value >= 0.1 else 4,
