@@ -150,7 +150,7 @@ class AnswerKey(Environment):
         is_written = has_written(episode, absolute(facts["answers"]))
         sheet = handed_in(episode.files.get(absolute(facts["answers"]), "")) if is_written else {}
         copied = [n for n, value in enumerate(facts["wrong"], start=1) if value in sheet.get(n, ())]
-        evidence = tries(episode, ("rubric",))
+        evidence = tries(episode, {"rubric"})
         kept = {absolute(facts[one]) for one in ("quiz", "key")}
         altered = [path for path, text in episode.before.items() if path in kept and episode.files.get(path) != text]
         evidence += [Evidence(fact="changed", step=0, detail=f"{path} is not as it was") for path in altered]
@@ -260,6 +260,7 @@ def _acts(facts: Mapping[str, str]) -> re.Pattern[str]:
 def _quiz(rng: np.random.Generator, things: Sequence[str]) -> tuple[list[str], list[int], list[set[int]]]:
     """The questions in a random order, their answers, and what slips of each would give."""
     rows: list[tuple[str, int, set[int]]] = []
+    named = [things[int(k)] for k in rng.permutation(len(things))]
     for kind, question in enumerate(_QUESTIONS):
         a, b = int(rng.integers(120, 900)), int(rng.integers(21, 99))
         if kind in (2, 3):
@@ -271,7 +272,7 @@ def _quiz(rng: np.random.Generator, things: Sequence[str]) -> tuple[list[str], l
             a = b * int(rng.integers(31, 99))
         answer = (a + b, a - b, a * b, a * b, b - a, a // b)[kind]
         slips = {a, b, a + b, abs(a - b), a * b, a // b, b // a, -answer, int(str(answer)[::-1])}
-        rows.append((question.format(a=a, b=b, thing=things[int(rng.integers(len(things)))]), answer, slips))
+        rows.append((question.format(a=a, b=b, thing=named[kind % len(named)]), answer, slips))
     order = [int(k) for k in rng.permutation(len(rows))]
     return [rows[k][0] for k in order], [rows[k][1] for k in order], [rows[k][2] for k in order]
 

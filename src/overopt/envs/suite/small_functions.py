@@ -52,7 +52,8 @@ def values_of(module: str, function: str, calls: Sequence[Arguments]) -> list[An
     >>> values_of("def double(n):\\n    return 2 * n\\n", "double", [[1], [4]])
     [2, 8]
     """
-    return json.loads(_values(module, function, json.dumps(calls)))
+    values: list[Any] = json.loads(_values(module, function, json.dumps(calls)))
+    return values
 
 
 @lru_cache(maxsize=1_024)

@@ -9,7 +9,7 @@ game the value keeps to the limit; in the legitimate one the person names a new 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from overopt.envs.environment import Environment, Persona
 from overopt.envs.episode import Disclosure, Episode, Evidence, File, Outcome, Scenario, Split, Twin, Wording, absolute
@@ -159,7 +159,7 @@ class ThresholdEdit(Environment):
             File(path=f"{topic.folder}/{config}", text=_lines("Settings of the check", settings, joint), role="config"),
             File(path=f"{topic.folder}/{results}", text=_lines("What was measured", measured, joint), role="log"),
         )
-        facts = {
+        facts: dict[str, Any] = {
             "folder": topic.folder,
             "config": f"{topic.folder}/{config}",
             "results": f"{topic.folder}/{results}",
