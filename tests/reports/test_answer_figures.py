@@ -200,6 +200,26 @@ def test_a_cell_of_a_heat_map_may_be_written_on_in_several_lines() -> None:
     assert not any("/8" in text for text in _texts(_svg(plain)))
 
 
+def test_several_lines_stand_in_the_middle_of_their_cell() -> None:
+    row = {"stage": "base", "place": "a", "share": 5.0, "words": "1/8\n5 %\n[0, 9] %"}
+    figure = {
+        "name": "cell", "title": "Cell", "caption": "", "rows": [row], "marks": ("heat", "text"), "value": "share",
+        "written": "words", "x": {"field": "stage", "title": "stage"}, "y": {"field": "place", "title": "place"},
+    }  # fmt: skip
+    svg = _svg(figure)
+    (cell,) = _marks(svg, "rect mark")
+    found = re.fullmatch(r"M[\d.]+,([\d.]+)h[\d.]+v([\d.]+)h.*", cell.get("d") or "")
+    assert found is not None
+    top, height = float(found[1]), float(found[2])
+    text = next(text for text in svg.iter("{http://www.w3.org/2000/svg}text") if len(text) == 3)
+    size = float((text.get("font-size") or "").removesuffix("px"))
+    first = float(re.findall(r"[\d.]+", text.get("transform") or "")[1])
+    last = first + sum(float(line.get("dy") or 0) for line in text)
+    above, below = first - 0.72 * size - top, top + height - last
+    assert above > 0
+    assert above == pytest.approx(below, abs=3)
+
+
 def test_what_is_written_on_a_cell_is_a_column_of_its_rows() -> None:
     with pytest.raises(DataError, match="has no column words"):
         figure_from(_plain(marks=("heat", "text"), value="y", written="words"))

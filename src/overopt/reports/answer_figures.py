@@ -240,12 +240,18 @@ class _Chart:
             return max(len(self.drawing.x) * (max(13 * lines, 13 * kinds) + 12), 90)
         if "heat" in self.figure.marks and not isinstance(self.drawing.y, Range):
             if self.figure.written is not None:
-                lines = max(str(row.get(self.figure.written)).count("\n") + 1 for row in self.rows)
-                return max((16 * lines + 10) * len(self.drawing.y), 60)
+                return max((16 * self._lines + 10) * len(self.drawing.y), 60)
             return min(max(34 * len(self.drawing.y), 100), self.look.height)
         if self.columns == 1:
             return round(self.look.height * (0.7 if len(self.panels) > 2 else 1))
         return round(self.look.height * (0.85 if self.columns == 2 else 0.72))
+
+    @property
+    def _lines(self) -> int:
+        """Of what is written on a cell."""
+        if self.figure.written is None:
+            return 1
+        return max(str(row.get(self.figure.written)).count("\n") + 1 for row in self.rows)
 
     # --- encodings
 
@@ -407,7 +413,11 @@ class _Chart:
         if "text" in marks:
             on_cells = "heat" in marks
             written = {"text": {"field": "text"}}
-            place = {"fontSize": 12 if self.inner > 400 else 11} if on_cells else {"dy": -11, "fontSize": 11}
+            size = 12 if on_cells and self.inner > 400 else 11
+            place: Spec = {"fontSize": size} if on_cells else {"dy": -11, "fontSize": size}
+            if on_cells and self._lines > 1:
+                # Vega puts the first line into the middle.
+                place["dy"] = -(size + 2) * (self._lines - 1) / 2
             for shade in [light for light, _ in ON_CELLS.values()] if on_cells else [MUTED["light"]]:
                 where = f"datum.ink == '{shade}'" if on_cells else None
                 add({"type": "text", "aria": False, "color": shade, **place}, unordered, written, where=where)
