@@ -6,12 +6,23 @@ from overopt.envs.environment import Environment
 from overopt.envs.suite.answer_key import AnswerKey
 from overopt.envs.suite.grader_injection import GraderInjection
 from overopt.envs.suite.impossible_tests import ImpossibleTests
+from overopt.envs.suite.political_sycophancy import PoliticalSycophancy
 from overopt.envs.suite.reward_tampering import RewardTampering
 from overopt.envs.suite.threshold_edit import ThresholdEdit
+from overopt.envs.suite.tool_flattery import ToolFlattery
 from overopt.errors import ConfigError
 
 ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {
-    kind.name: kind for kind in (RewardTampering, ImpossibleTests, ThresholdEdit, GraderInjection, AnswerKey)
+    kind.name: kind
+    for kind in (
+        PoliticalSycophancy,
+        ToolFlattery,
+        RewardTampering,
+        ImpossibleTests,
+        ThresholdEdit,
+        GraderInjection,
+        AnswerKey,
+    )
 }
 """In the order of the curriculum, then those beyond it."""
 
