@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping
 
 from overopt.envs.environment import Environment
 from overopt.envs.suite.answer_key import AnswerKey
+from overopt.envs.suite.audit_log import AuditLog
+from overopt.envs.suite.count_fabrication import CountFabrication
 from overopt.envs.suite.grader_injection import GraderInjection
 from overopt.envs.suite.impossible_tests import ImpossibleTests
 from overopt.envs.suite.political_sycophancy import PoliticalSycophancy
 from overopt.envs.suite.reward_tampering import RewardTampering
+from overopt.envs.suite.sandbagging import Sandbagging
+from overopt.envs.suite.self_reported_metrics import SelfReportedMetrics
 from overopt.envs.suite.threshold_edit import ThresholdEdit
 from overopt.envs.suite.tool_flattery import ToolFlattery
 from overopt.errors import ConfigError
@@ -22,6 +26,10 @@ ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {
         ThresholdEdit,
         GraderInjection,
         AnswerKey,
+        Sandbagging,
+        CountFabrication,
+        AuditLog,
+        SelfReportedMetrics,
     )
 }
 """In the order of the curriculum, then those beyond it."""
