@@ -75,7 +75,7 @@ class ModelGeneration:
         ConfigError
             If the trainer samples in a way that this does not, or shards its model over processes.
         """
-        from trl.models import unwrap_model_for_generation
+        from trl.models.utils import unwrap_model_for_generation
 
         settings = sampler_settings(trainer)
         step = int(trainer.state.global_step)

@@ -170,7 +170,10 @@ def gaming_matrix(
     counts = outcomes.group_by("stage", "environment", "twin", "scenario", maintain_order=True).agg(
         *(pl.col(fact).sum().cast(pl.Int64) for fact in facts), trials=pl.len().cast(pl.Int64)
     )
-    found = {key: part for key, part in counts.group_by("stage", "environment", "twin", maintain_order=True)}
+    found = {
+        (str(stage), str(environment), str(twin)): part
+        for (stage, environment, twin), part in counts.group_by("stage", "environment", "twin", maintain_order=True)
+    }
     # Stages in their order; sorting keeps the twins of an environment as they came.
     keys = sorted(found, key=lambda key: (order.index(key[0]), environments.index(key[1])))
     cells = [
