@@ -208,13 +208,23 @@ def _share(scope: list[_Clause], last: Sense | None) -> None:
         for clause in scope:
             clause.sense = last
         return
-    order = scope if scope[0].sense is not None else scope[::-1]
+    first = next(clause for clause in scope if clause.sense is not None)
+    order = scope[::-1] if _ends_with_its_sense(first) else scope
     current = next(clause.sense for clause in order if clause.sense is not None)
     for clause in order:
         if clause.sense is None:
             clause.sense = current
         else:
             current = clause.sense
+
+
+def _ends_with_its_sense(clause: _Clause) -> bool:
+    """Whether it names first and then says how that is, as in "the yard is done by now"."""
+    found = [*_IS_DONE.finditer(clause.text), *_IS_OPEN.finditer(clause.text)]
+    if clause.heads or not found:
+        return False
+    last = max(found, key=re.Match.end)
+    return len(clause.text[last.end() :].split()) <= 2 <= len(clause.text[: last.start()].split())
 
 
 def _sense(clause: str) -> Sense | None:
