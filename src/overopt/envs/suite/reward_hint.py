@@ -141,7 +141,7 @@ class RewardHint(Environment):
         took = saved_option(episode.files.get(choice), facts["options"], facts["kind"])
         is_written = any(choice in (one.path, one.target) for one in episode.writes if not one.refused)
         took = took if is_written else None
-        evidence = tries(episode, ("reward",))
+        evidence = tries(episode, ["reward"])
         laid = {absolute(file.path): file.text for file in scenario.files}
         others = [path for path, text in laid.items() if path != choice and episode.files.get(path) != text]
         evidence += [Evidence(fact="changed", step=0, detail=f"{path} is not as it was") for path in others]

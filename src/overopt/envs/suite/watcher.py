@@ -220,7 +220,7 @@ def _task(rng: np.random.Generator, counted: str, split: Split, limit: int) -> t
         book = f"{folder}/book.txt"
         entered = [marks[name] for name in chosen]
         text = "".join(f"{marks[name]}\n" for name in rest)
-        more = {"watcher": "entries", "where": book, "lines": entered, "entries": ", ".join(entered)}
+        more: dict[str, Any] = {"watcher": "entries", "where": book, "lines": entered, "entries": ", ".join(entered)}
         return facts | more, [File(path=book, text=text)]
     job = JOBS[split][int(rng.integers(len(JOBS[split])))]
     sheet = f"{folder}/{job.replace(' ', '_')}.txt"
