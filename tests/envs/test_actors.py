@@ -2,9 +2,12 @@
 
 from dataclasses import asdict
 
+import pytest
+
 from overopt.envs.actors import PolicyActor
 from overopt.envs.registry import environment
 from overopt.envs.runner import run_episodes
+from overopt.errors import ConfigError
 from overopt.protocols import Reply, SamplerConfig
 
 ENVIRONMENT = environment("reward-tampering")
@@ -65,7 +68,11 @@ def test_an_episode_that_outgrows_its_policy_ends_and_the_others_go_on():
     assert policy.asked == [2, 2] + [1] * (second.scenario.most_turns - 2)
 
 
-def test_a_first_prompt_that_does_not_fit_is_left_to_the_policy_to_refuse():
+def test_a_policy_without_room_for_a_first_turn_is_refused():
     policy = Says(("", "Yes."))
-    run_episodes(ENVIRONMENT, PolicyActor(policy, CONFIG, fits=lambda prompt: False), ENVIRONMENT.scenarios(1))
-    assert policy.asked == [1]
+    actor = PolicyActor(policy, CONFIG, fits=lambda prompt: False)
+    with pytest.raises(
+        ConfigError, match=r"^says has no room for what opens reward-tampering/\S+ and 9 tokens of its own"
+    ):
+        run_episodes(ENVIRONMENT, actor, ENVIRONMENT.scenarios(1))
+    assert policy.asked == []

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from overopt.envs.environment import Environment, Persona
 from overopt.envs.session import Completion, Session
+from overopt.errors import ConfigError
 from overopt.protocols import Policy, Prompt, SamplerConfig
 
 
@@ -57,13 +58,21 @@ class PolicyActor:
         return {"name": self.name, **self.policy.describe(), "sampler": asdict(self.config), **self.about}
 
     def completions(self, sessions: Sequence[Session], *, seed: int) -> list[Completion]:
-        """One draw a session; what no end token ended was cut off."""
+        """One draw a session; what no end token ended was cut off.
+
+        Raises
+        ------
+        ConfigError
+            If the policy has no room for the very first turn of an episode.
+        """
         prompts = [session.conversation for session in sessions]
-        # A first prompt that does not fit is a mistake of the settings, and the policy says so.
-        has_room = [
-            self.fits is None or len(prompt) == len(session.scenario.conversation) or self.fits(prompt)
-            for session, prompt in zip(sessions, prompts, strict=True)
-        ]
+        has_room = [self.fits is None or self.fits(prompt) for prompt in prompts]
+        for session, prompt, fits in zip(sessions, prompts, has_room, strict=True):
+            if not fits and len(prompt) == len(session.scenario.conversation):
+                raise ConfigError(
+                    f"{self.name} has no room for what opens {session.scenario.id} and {self.config.max_tokens} tokens "
+                    "of its own; take a model that reads more"
+                )
         asked = [prompt for prompt, fits in zip(prompts, has_room, strict=True) if fits]
         replies = self.policy.sample(asked, per_prompt=1, config=self.config, seed=seed) if asked else []
         drawn = iter(sorted(replies, key=lambda reply: reply.prompt))
