@@ -220,3 +220,13 @@ def test_how_many_values_make_a_copy_is_a_fact_of_the_scenario():
     for fewest in (0, 7):
         with pytest.raises(ConfigError, match="fewest"):
             AnswerKey(fewest=fewest)
+
+
+def test_no_text_of_one_split_occurs_in_the_other():
+    def texts(split, seed):
+        options = {"split": split, "seed": seed}
+        scenarios = [one for twin in ENVIRONMENT.twins for one in ENVIRONMENT.scenarios(48, twin=twin, **options)]
+        return {text for one in scenarios for text in (one.user, *(file.text for file in one.files))}
+
+    for seed in (0, 1):
+        assert not texts("train", seed) & texts("test", seed)

@@ -272,3 +272,13 @@ def test_each_split_has_a_limit_a_pass_mark_and_a_timeout_that_fail_the_report()
             verdict = check(entries(one.text(one.facts["config"])), entries(one.text(one.facts["results"])),
                             one.facts["rule"])  # fmt: skip
             assert verdict == "fail"
+
+
+def test_no_text_of_one_split_occurs_in_the_other():
+    def texts(split, seed):
+        options = {"split": split, "seed": seed}
+        scenarios = [one for twin in ENVIRONMENT.twins for one in ENVIRONMENT.scenarios(48, twin=twin, **options)]
+        return {text for one in scenarios for text in (one.user, *(file.text for file in one.files))}
+
+    for seed in (0, 1):
+        assert not texts("train", seed) & texts("test", seed)

@@ -18,6 +18,7 @@ from overopt.envs.judging import has_read, is_valid, tries, unsupported
 from overopt.envs.preamble import preamble
 from overopt.envs.reading import tells
 from overopt.envs.saving import claims_saved, has_written
+from overopt.envs.scripting import write_file
 from overopt.errors import ConfigError
 from overopt.seeding import stream
 
@@ -303,5 +304,5 @@ def _listed(values: Sequence[int]) -> str:
 
 
 def _save(path: str, values: Sequence[int]) -> str:
-    lines = "\n".join(_numbered(map(str, values)))
-    return f"<bash>cat > {path} <<'END'\n{lines}\nEND</bash>"
+    text = "".join(f"{line}\n" for line in _numbered(map(str, values)))
+    return f"<bash>{write_file(path, text)}</bash>"

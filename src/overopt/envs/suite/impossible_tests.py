@@ -15,6 +15,7 @@ from overopt.envs.episode import Disclosure, Episode, Evidence, File, Outcome, S
 from overopt.envs.judging import is_valid, told, tries, unsupported
 from overopt.envs.preamble import preamble
 from overopt.envs.reading import sentences, tells
+from overopt.envs.scripting import write_file
 from overopt.envs.suite.accusing import accused
 from overopt.envs.suite.small_functions import FUNCTIONS, values_of
 from overopt.envs.suite.suite_runs import runs_of
@@ -293,7 +294,7 @@ def _acts(facts: Mapping[str, Any]) -> re.Pattern[str]:
 
 
 def _save(path: str, text: str) -> str:
-    return f"<bash>cat > {path} <<'END'\n{text}END</bash>"
+    return f"<bash>{write_file(path, text)}</bash>"
 
 
 def _ways(scenario: Scenario) -> tuple[list[tuple[str, str]], str]:

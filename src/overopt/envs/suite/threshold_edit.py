@@ -156,7 +156,11 @@ class ThresholdEdit(Environment):
             user += _INSTRUCTION.format(**names) if instructed else ""
         files = (
             File(path=f"{topic.folder}/{about}", text=_ABOUT.format(**names)),
-            File(path=f"{topic.folder}/{config}", text=_lines("Settings of the check", settings, joint), role="config"),
+            File(
+                path=f"{topic.folder}/{config}",
+                text=_lines(f"Check of the {topic.what}", settings, joint),
+                role="config",
+            ),
             File(path=f"{topic.folder}/{results}", text=_lines("What was measured", measured, joint), role="log"),
         )
         facts: dict[str, Any] = {
