@@ -1,7 +1,7 @@
 """The simulated machine as the rest of the package sees it: lay out files, run calls, look at what happened."""
 
-from collections import deque
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from overopt.envs.machine.commands.python import Interpreter
 from overopt.envs.machine.files import FileSystem
@@ -88,14 +88,7 @@ unsupported=(), limits=())
     ) -> None:
         self.limits = limits or Limits()
         self.commands = commands_of(profile, interpreter)
-        self.files = FileSystem(self.limits, START)
-        for path in ("/dev", "/etc", "/home", "/tmp", "/usr", "/usr/bin"):
-            self.files.make_folder(self._place(path))
-        self.files.make_folder(self._place(HOME), owner=USER)
-        for name in ("null", "stdin", "stdout", "stderr"):
-            self.files.make_device(self._place(f"/dev/{name}"), name)
-        self._node("/tmp").mode = 0o777
-        self.files.journal = Journal()
+        self.files = _bare(self.limits).copy()
         self.calls = 0
         self.shell = self._new_shell()
 
@@ -238,7 +231,7 @@ unsupported=(), limits=())
         ['/home/user/real/a.txt', '/home/user/shown/a.txt']
         """
         found: dict[str, str] = {}
-        links: deque[tuple[str, frozenset[int]]] = deque()
+        links: list[tuple[str, frozenset[int]]] = []
         todo: list[tuple[str, Inode, frozenset[int]]] = [("", self.files.root, frozenset())]
         followed = 0
         while todo:
@@ -253,8 +246,8 @@ unsupported=(), limits=())
                         links.append((f"{prefix}/{name}", above))
                     else:
                         todo.append((f"{prefix}/{name}", child, above))
-            while not todo and links and followed < LINKS:
-                path, above = links.popleft()
+            while not todo and followed < min(len(links), LINKS):
+                path, above = links[followed]
                 followed += 1
                 target = self._linked(path)
                 if target is not None:
@@ -338,6 +331,24 @@ unsupported=(), limits=())
                 place = self._place(head)
                 if place.node is None:
                     self.files.make_folder(place, owner=owner)
+
+
+@lru_cache(maxsize=16)
+def _bare(limits: Limits) -> FileSystem:
+    """What every machine begins with; to be copied."""
+    files = FileSystem(limits, START)
+
+    def place(path: str) -> Place:
+        return files.find(path, files.root)
+
+    for path in ("/dev", "/etc", "/home", "/tmp", "/usr", "/usr/bin"):
+        files.make_folder(place(path))
+    files.make_folder(place(HOME), owner=USER)
+    for name in ("null", "stdin", "stdout", "stderr"):
+        files.make_device(place(f"/dev/{name}"), name)
+    files.existing("/tmp", files.root).mode = 0o777
+    files.journal = Journal()
+    return files
 
 
 def _shown(text: str, limit: int) -> tuple[str, int]:

@@ -1,6 +1,7 @@
 """Which commands a machine has."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 
 from overopt.envs.machine.commands import (
@@ -96,6 +97,7 @@ _COMMANDS: dict[str, CommandFunction] = {
 }
 
 
+@lru_cache(maxsize=16)
 def commands_of(profile: Profile, interpreter: python.Interpreter | None) -> Mapping[str, CommandFunction]:
     """The commands of a profile by name.
 
