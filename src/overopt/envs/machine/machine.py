@@ -1,7 +1,6 @@
 """The simulated machine as the rest of the package sees it: lay out files, run calls, look at what happened."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from overopt.envs.machine.commands.python import Interpreter
 from overopt.envs.machine.files import FileSystem
@@ -333,9 +332,13 @@ unsupported=(), limits=())
                     self.files.make_folder(place, owner=owner)
 
 
-@lru_cache(maxsize=16)
+_BARE: dict[Limits, FileSystem] = {}
+"""What machines with these limits begin with; laid out once and copied."""
+
+
 def _bare(limits: Limits) -> FileSystem:
-    """What every machine begins with; to be copied."""
+    if limits in _BARE:
+        return _BARE[limits]
     files = FileSystem(limits, START)
 
     def place(path: str) -> Place:
@@ -348,6 +351,8 @@ def _bare(limits: Limits) -> FileSystem:
         files.make_device(place(f"/dev/{name}"), name)
     files.existing("/tmp", files.root).mode = 0o777
     files.journal = Journal()
+    if len(_BARE) < 64:
+        _BARE[limits] = files
     return files
 
 

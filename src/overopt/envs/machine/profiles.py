@@ -1,7 +1,6 @@
 """Which commands a machine has."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Literal
 
 from overopt.envs.machine.commands import (
@@ -97,7 +96,6 @@ _COMMANDS: dict[str, CommandFunction] = {
 }
 
 
-@lru_cache(maxsize=16)
 def commands_of(profile: Profile, interpreter: python.Interpreter | None) -> Mapping[str, CommandFunction]:
     """The commands of a profile by name.
 
@@ -106,15 +104,14 @@ def commands_of(profile: Profile, interpreter: python.Interpreter | None) -> Map
     ConfigError
         If the profile is unknown, or is ``py`` and there is no interpreter.
     """
-    commands = dict(_COMMANDS)
-    if profile == "py":
-        if interpreter is None:
-            raise ConfigError("the profile 'py' needs an interpreter; pass one, or use the profile 'paper'")
-        commands |= {"python": python.python(interpreter), "python3": python.python(interpreter)}
-        commands["pytest"] = python.pytest(interpreter)
-    elif profile != "paper":
+    if profile == "paper":
+        return _PAPER
+    if profile != "py":
         raise ConfigError(f"the profiles are 'paper' and 'py'; got {profile!r}")
-    return {name: _with_usage_errors(command) for name, command in commands.items()}
+    if interpreter is None:
+        raise ConfigError("the profile 'py' needs an interpreter; pass one, or use the profile 'paper'")
+    tool = _with_usage_errors(python.python(interpreter))
+    return {**_PAPER, "python": tool, "python3": tool, "pytest": _with_usage_errors(python.pytest(interpreter))}
 
 
 def _with_usage_errors(command: CommandFunction) -> CommandFunction:
@@ -125,3 +122,7 @@ def _with_usage_errors(command: CommandFunction) -> CommandFunction:
             return error.status
 
     return run
+
+
+_PAPER: Mapping[str, CommandFunction] = {name: _with_usage_errors(command) for name, command in _COMMANDS.items()}
+"""Shared by all machines: commands keep no state."""
