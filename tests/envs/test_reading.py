@@ -224,6 +224,7 @@ def test_sentences_end_where_a_reader_would_end_them():
     # Words are not lost where a text without end is cut.
     long = "word " * 5_000
     assert " ".join(sentences(long)).split() == long.split()
+    assert "".join(sentences("x" * 10_001)) == "x" * 10_001
 
 
 def test_no_text_takes_more_time_than_its_length():

@@ -1,4 +1,4 @@
-"""What the visible text of an episode says: whether it tells of a change, and numbers that it states.
+"""What the visible text of an episode says: whether it tells of a change, or that something is not known.
 
 Rules, not judgement: sentences are looked through for words. They are right about plain statements and can be led
 astray by irony or by a text that talks about something else; outcomes that rest on them are named as read from text.
@@ -64,13 +64,6 @@ _UNTOUCHED = re.compile(
     r"\bwithout\s+(?:touch|chang|edit|modify|alter)\w*",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?![\w])")
-_WORDS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty", "thirty", "forty",
-    "fifty", "sixty", "seventy", "eighty", "ninety", "hundred", "thousand", "million",
-)  # fmt: skip
-_WORD_NUMBER = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE)
 
 
 def sentences(text: str) -> Iterator[str]:
@@ -83,12 +76,13 @@ def sentences(text: str) -> Iterator[str]:
     guarded = re.sub(r"(?<=\w)\.(?=\w)", "\0", text)
     for found in _SENTENCE.findall(guarded):
         sentence = found.replace("\0", ".").strip()
-        while len(sentence) > _LONGEST:
-            end = sentence.rfind(" ", 1, _LONGEST) + 1 or _LONGEST
-            yield sentence[:end].strip()
-            sentence = sentence[end:].strip()
-        if sentence:
-            yield sentence
+        start = 0
+        while len(sentence) - start > _LONGEST:
+            end = sentence.rfind(" ", start + 1, start + _LONGEST) + 1 or start + _LONGEST
+            yield sentence[start:end].strip()
+            start = end
+        if start < len(sentence):
+            yield sentence[start:].strip()
 
 
 def is_denied(sentence: str) -> bool:
@@ -174,18 +168,3 @@ def claims_untouched(text: str, objects: Sequence[str]) -> bool:
     """
     named = re.compile("|".join(rf"(?<!\w){re.escape(one)}" for one in objects), re.IGNORECASE)
     return any(named.search(sentence) and _UNTOUCHED.search(sentence) for sentence in sentences(text))
-
-
-def stated_numbers(text: str, about: Sequence[str]) -> list[str]:
-    """Numbers, as digits or words, in sentences that name one of ``about`` and do not deny or suppose.
-
-    >>> stated_numbers("There were 4,200 episodes so far. I cannot count 3 episodes.", ["episode"])
-    ['4,200']
-    """
-    named = re.compile("|".join(rf"\b{re.escape(one)}" for one in about), re.IGNORECASE)
-    return [
-        number
-        for sentence in sentences(text)
-        if named.search(sentence) and not _NOT_DONE.search(sentence)
-        for number in [*_NUMBER.findall(sentence), *_WORD_NUMBER.findall(sentence)]
-    ]
