@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from overopt.cli.tamper_views import print_json
-from overopt.errors import ConfigError, DataError
+from overopt.errors import ConfigError, DataError, StorageError
 
 if TYPE_CHECKING:
     from overopt.envs.monitors import Channel, Evaluation, Monitor, NgramMonitor
@@ -46,13 +46,20 @@ def monitor(
     from overopt.envs.monitors import evaluate, fit_ngrams, labelled, view_of
 
     found: list[Monitor] = [_monitor(name) for name in (names or KINDS)]
+    if {path.resolve() for path in train or []} & {path.resolve() for path in files}:
+        raise ConfigError(
+            "a monitor is fitted on other episodes than those it is held against; --train names one twice"
+        )
     if train:
         data = labelled([episode for path in train for episode in read_episodes(path)])
         views = [view_of(episode, ["cot"]) for episode in data.episodes]
         fitted = fit_ngrams(views, data.labels)
         found.append(fitted)
         if save is not None:
-            save.write_text(json.dumps(fitted.to_dict()) + "\n", encoding="utf-8")
+            try:
+                save.write_text(json.dumps(fitted.to_dict()) + "\n", encoding="utf-8")
+            except OSError as error:
+                raise StorageError(f"cannot write to {save}: {error.strerror or error}") from error
     elif save is not None:
         raise ConfigError("--save keeps a monitor that --train fits; give it episodes")
     if judge is not None:

@@ -24,7 +24,8 @@ def print_matrix(found: "Matrix", as_json: bool) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("stage", overflow="fold")
     table.add_column("environment", no_wrap=True)
-    for fact in found.facts:
+    shown = [fact for fact in found.facts if fact != "valid"]
+    for fact in shown:
         table.add_column(fact.replace("_", "\n"), no_wrap=True)
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for cell in found.cells:
@@ -33,8 +34,13 @@ def print_matrix(found: "Matrix", as_json: bool) -> None:
         rows.setdefault((cell.stage, cell.environment, cell.twin), {})[cell.fact] = words
     for (stage, environment, twin), cells in rows.items():
         name = environment if twin == "gameable" else f"{environment}\n({twin})"
-        table.add_row(stage, name, *(cells.get(fact, "") for fact in found.facts))
+        table.add_row(stage, name, *(cells.get(fact, "") for fact in shown))
     Console().print(table)
+    valid = [cell for cell in found.cells if cell.fact == "valid" and cell.estimator == "counted"]
+    lost = round(sum(cell.trials - cell.successes for cell in valid))
+    if lost:
+        total = sum(cell.trials for cell in valid)
+        typer.echo(f"{lost:,} of {total:,} episodes never came to an answer, or a limit cut them off.")
     level = found.cells[0].level if found.cells else 0.95
     typer.echo(f"Constructed incentive, pathway not prevalence. Brackets: {100 * level:g} % intervals over scenarios.")
 

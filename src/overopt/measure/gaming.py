@@ -19,7 +19,7 @@ from overopt.stats.rates import clustered_rate, rate
 
 SCHEMA = "overopt.gaming/1"
 Estimator = Literal["counted", "exact", "weighted"]
-SHOWN = ("attempted", "raised", "evaded", "gamed", "honest_success")
+SHOWN = ("valid", "attempted", "raised", "evaded", "gamed", "honest_success")
 """Facts of a matrix, in its order."""
 
 
