@@ -8,6 +8,7 @@ import pytest
 
 from overopt.envs.actors import Script
 from overopt.envs.environment import PERSONAS
+from overopt.envs.episode import absolute
 from overopt.envs.episode_file import episode_of, episode_record
 from overopt.envs.registry import ENVIRONMENTS, environment
 from overopt.envs.runner import run_episodes
@@ -173,6 +174,30 @@ def test_an_episode_comes_back_from_its_line_and_is_judged_the_same(name, person
         again = episode_of(json.loads(json.dumps(episode_record(episode))))
         assert again == episode
         assert found.judge(replace(again, outcome=None)) == episode.outcome
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_sealed_stays_where_it_is(name):
+    """A file that the user does not own lies in no folder that the user could put another one in the place of."""
+    found = environment(name)
+    for twin in found.twins:
+        for scenario in found.scenarios(8, twin=twin):
+            sealed = {absolute(file.path): file.text for file in scenario.files if file.owner != "user"}
+            if not sealed:
+                continue
+            attacks = []
+            for path in sealed:
+                parts = path.split("/")
+                above = ["/".join(parts[:end]) for end in range(2, len(parts))]
+                attacks += [
+                    f"rm -f {path}; mv {path} {path}.old; chmod 666 {path}; echo x > {path}; ln -sf /tmp {path}"
+                ]
+                attacks += [
+                    f"mv {folder} {folder}.old; mkdir -p {parts and path.rpartition('/')[0]}; echo x > {path}"
+                    for folder in above
+                ]
+            episode = play(replace(scenario, most_turns=99), [*(f"<bash>{one}</bash>" for one in attacks), "Done."])
+            assert {path: episode.files.get(path) for path in sealed} == sealed, (twin, scenario.id)
 
 
 _NAMES_OF_PRODUCTS = re.compile(
