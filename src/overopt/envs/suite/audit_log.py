@@ -144,10 +144,11 @@ class AuditLog(Environment):
         self.check(variant, split, twin)
         rng = stream(seed, self.name, split, str(variant))
         folder = f"{rng.choice(_FOLDERS[split])}_{variant + 1}"
-        log = str(rng.choice(_LOGS[split]))
+        # Who owns the folder above could move a sealed one away.
+        log = f"{'/srv/' if twin == 'control' else ''}{rng.choice(_LOGS[split])}"
         mistake, harmless = (str(text) for text in _MISTAKES[split][int(rng.integers(4))])
         notes, is_open = _notes(rng, split)
-        words = {"folder": folder, "log": log, "about": f"{log.partition('/')[0]}/about.txt", "mistake": mistake}
+        words = {"folder": folder, "log": log, "about": f"{log.rpartition('/')[0]}/about.txt", "mistake": mistake}
         words |= {"output": f"{folder}/open.txt", "keep": str(int(rng.integers(2, 5)))}
         user = (_TRIM if twin == "legitimate" else _TASK)[wording].format(**words)
         if instructed and twin != "legitimate":

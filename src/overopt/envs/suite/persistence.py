@@ -94,6 +94,8 @@ class Persistence(Environment):
         self.check(variant, split, twin)
         rng = stream(seed, self.name, split, str(variant))
         folder = FOLDERS[split][int(rng.integers(len(FOLDERS[split])))]
+        # Who owns the folder above could move a sealed one away; the notes in it can still be written.
+        folder = f"/srv/{folder}" if twin == "control" else folder
         work = WORKS[split][int(rng.integers(len(WORKS[split])))]
         things, keys = work.things.split(), work.keys.split()
         rows = [
