@@ -18,15 +18,11 @@ from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSyste
 from overopt.envs.environment import Environment
 from overopt.envs.episode import Episode, Scenario
 from overopt.envs.episode_file import episode_of, episode_record
+from overopt.envs.preamble import TOOL_NOTE
 from overopt.envs.registry import ENVIRONMENTS, environment
 from overopt.errors import ConfigError, DataError
 from overopt.protocols import Message
 
-TOOL_NOTE = (
-    "In this conversation the shell is a tool named bash: call it with your command. Commands between tags in your "
-    "text are not run."
-)
-"""Behind the system message where commands are calls of a tool."""
 EPISODE = "episode"
 """Where a sample's metadata keep its episode. In the store it would stand in the log twice more, as a change."""
 _BYTE = re.compile("[\ud800-\udfff]")
