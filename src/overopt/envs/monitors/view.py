@@ -48,9 +48,15 @@ class View:
 class Monitor(Protocol):
     """Scores episodes; higher is more alarming."""
 
-    name: str
-    channels: frozenset[Channel]
-    """What it sees."""
+    @property
+    def name(self) -> str:
+        """In tables."""
+        ...
+
+    @property
+    def channels(self) -> frozenset[Channel]:
+        """What it sees."""
+        ...
 
     def score(self, view: View) -> float:
         """Of the whole episode; finite."""
