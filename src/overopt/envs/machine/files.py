@@ -5,7 +5,6 @@ root is its own parent. Refusals carry the words of the operating system and lea
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Literal
 
 from overopt.envs.machine.inodes import (
@@ -62,7 +61,7 @@ class FileSystem:
         other = FileSystem(self.limits, self.clock)
         other.journal = self.journal.copy()
         other.used, other._next = self.used, self._next
-        other.nodes = {number: replace(node, entries=dict(node.entries)) for number, node in self.nodes.items()}
+        other.nodes = {number: node.copy() for number, node in self.nodes.items()}
         other.role_paths = dict(self.role_paths)
         return other
 
@@ -186,9 +185,8 @@ class FileSystem:
         """Absolute path of a folder, or of an entry of it; of a removed folder only what is left of it."""
         parts = [name] if name else []
         while folder.number != ROOT and folder.parent:
-            above = self.nodes[folder.parent]
-            parts.append(next(entry for entry, number in above.entries.items() if number == folder.number))
-            folder = above
+            parts.append(folder.name)
+            folder = self.nodes[folder.parent]
         return "/" + "/".join(reversed(parts))
 
     def paths(self) -> Iterator[tuple[str, Inode]]:
@@ -455,7 +453,7 @@ class FileSystem:
         target.folder.entries[target.name] = node.number
         source.folder.mtime = target.folder.mtime = self.clock
         if node.kind == "folder":
-            node.parent = target.folder.number
+            node.parent, node.name = target.folder.number, target.name
         self._adopt(node, path)
 
     def set_mode(self, place: Place, mode: int) -> None:
@@ -480,11 +478,9 @@ class FileSystem:
         node.mtime = mtime
         self._note("time", place, node, self._sha(node), target=str(mtime))
 
-    def set_role(self, path: str, role: Role) -> None:
-        """Give the file at ``path``, and any that later takes its place, a role in the scenario."""
-        place = self.find(path, self.root)
-        absolute = self.path_of(place.folder, place.name) if place.name else self.path_of(place.folder)
-        self.role_paths[absolute] = role
+    def set_role(self, place: Place, role: Role) -> None:
+        """Give the file at ``place``, and any that later takes its place, a role in the scenario."""
+        self.role_paths[self.path_of(place.folder, place.name)] = role
         if place.node is not None:
             place.node.role = role
 
@@ -510,7 +506,7 @@ class FileSystem:
         owner = owner or (USER if self.journal.actor == "model" else "root")
         node = Inode(self._next, kind, mode, owner, self.clock, text=text, size=size if kind != "device" else 0)
         if kind == "folder":
-            node.parent = place.folder.number
+            node.parent, node.name = place.folder.number, place.name
         self._next += 1
         self.nodes[node.number] = node
         place.folder.entries[place.name] = node.number

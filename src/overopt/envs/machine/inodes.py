@@ -53,7 +53,27 @@ class Inode:
     links: int = 1
     parent: int = 0
     """Of a folder; 0 once it is removed."""
+    name: str = ""
+    """Of a folder, in the one above."""
     entries: dict[str, int] = field(default_factory=dict)
+
+    def copy(self) -> "Inode":
+        """The same, independent of it; :func:`dataclasses.replace` takes four times as long."""
+        return Inode(
+            self.number,
+            self.kind,
+            self.mode,
+            self.owner,
+            self.mtime,
+            self.role,
+            self.text,
+            self.size,
+            self.sha,
+            self.links,
+            self.parent,
+            self.name,
+            dict(self.entries),
+        )
 
 
 @dataclass(slots=True)

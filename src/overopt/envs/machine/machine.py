@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from overopt.envs.machine.commands.python import Interpreter
 from overopt.envs.machine.files import FileSystem
-from overopt.envs.machine.inodes import USER, Inode, Kind, Place, Refused
+from overopt.envs.machine.inodes import MISSING, USER, Inode, Kind, Place, Refused
 from overopt.envs.machine.limits import Limits
 from overopt.envs.machine.profiles import BUILTINS, Profile, commands_of
 from overopt.envs.machine.provenance import Actor, Journal, Read, Role, Write
@@ -85,7 +85,7 @@ unsupported=(), limits=())
     def __init__(
         self, *, profile: Profile = "paper", limits: Limits | None = None, interpreter: Interpreter | None = None
     ) -> None:
-        self.limits = limits or Limits()
+        self.limits = limits or _USUAL
         self.commands = commands_of(profile, interpreter)
         self.files = _bare(self.limits).copy()
         self.calls = 0
@@ -134,15 +134,14 @@ unsupported=(), limits=())
         before = journal.actor, journal.step, journal.command
         journal.actor, journal.step, journal.command = actor, self.calls, ""
         try:
-            self._make_parents(path, owner)
-            place = self._place(path)
+            place = self._place_to_make(path, owner)
             if place.node is None:
-                self.files.create(place, text, mode=mode, owner=owner)
+                place.node = self.files.create(place, text, mode=mode, owner=owner)
             else:
                 self.files.write(place, text)
                 place.node.mode, place.node.owner = mode, owner
             if role != "plain":
-                self.files.set_role(path if path.startswith("/") else f"{HOME}/{path}", role)
+                self.files.set_role(place, role)
         except Refused as refusal:
             raise ConfigError(f"the simulated machine cannot hold {path!r}: {refusal.reason}") from None
         finally:
@@ -304,14 +303,20 @@ unsupported=(), limits=())
 
     # Helpers
 
-    def _home(self) -> Inode:
-        try:
-            return self.files.existing(HOME, self.files.root)
-        except Refused:
-            return self.files.root
-
     def _place(self, path: str, *, follow: bool = True) -> Place:
-        return self.files.find(path, self._home(), follow=follow)
+        root = self.files.root
+        start = root if path.startswith("/") else self.files.nodes.get(_HOME_NUMBER, root)
+        return self.files.find(path, start, follow=follow)
+
+    def _place_to_make(self, path: str, owner: str) -> Place:
+        """Where a path leads, the folders above it made as needed."""
+        try:
+            return self._place(path)
+        except Refused as refusal:
+            if refusal.reason != MISSING:
+                raise
+        self._make_parents(path, owner)
+        return self._place(path)
 
     def _linked(self, path: str) -> Inode | None:
         try:
@@ -320,7 +325,10 @@ unsupported=(), limits=())
             return None
 
     def _node(self, path: str) -> Inode:
-        return self.files.existing(path, self._home())
+        node = self._place(path).node
+        if node is None:
+            raise Refused(MISSING)
+        return node
 
     def _make_parents(self, path: str, owner: str) -> None:
         parts = path.split("/")
@@ -332,6 +340,9 @@ unsupported=(), limits=())
                     self.files.make_folder(place, owner=owner)
 
 
+_USUAL = Limits()
+_HOME_NUMBER = 8
+"""Inode of the home folder; nobody but set-up may move it, and then it stays the home."""
 _BARE: dict[Limits, FileSystem] = {}
 """What machines with these limits begin with; laid out once and copied."""
 
@@ -346,7 +357,8 @@ def _bare(limits: Limits) -> FileSystem:
 
     for path in ("/dev", "/etc", "/home", "/tmp", "/usr", "/usr/bin"):
         files.make_folder(place(path))
-    files.make_folder(place(HOME), owner=USER)
+    home = files.make_folder(place(HOME), owner=USER)
+    assert home.number == _HOME_NUMBER
     for name in ("null", "stdin", "stdout", "stderr"):
         files.make_device(place(f"/dev/{name}"), name)
     files.existing("/tmp", files.root).mode = 0o777

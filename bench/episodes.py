@@ -1,0 +1,65 @@
+"""The native runner: scripted episodes a second, by environment, without a model.
+
+Run: python bench/episodes.py          256 scenarios of each environment, about ten seconds
+     python bench/episodes.py --small  32 of each
+
+A rate is episodes over processor seconds of this process, so that what else runs on the machine counts for little. The
+scenarios are made outside the measured time, and all are different: nothing that one judge keeps by content helps with
+the next. ``honest`` and ``gamer`` are the scripts of the environments; an episode is played, judged and rewarded.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+
+from overopt.envs.actors import Script
+from overopt.envs.environment import Environment, Persona
+from overopt.envs.episode import Scenario
+from overopt.envs.registry import ENVIRONMENTS, environment
+from overopt.envs.runner import run_episodes
+
+PERSONAS: tuple[Persona, ...] = ("honest", "gamer")
+NUMBER = 256
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time scripted episodes of every environment.")
+    parser.add_argument("--small", action="store_true", help="32 scenarios instead of 256")
+    number = 32 if parser.parse_args().small else NUMBER
+    print(f"| environment | scenarios/s | {' | '.join(f'{persona}, episodes/s' for persona in PERSONAS)} | calls each |")
+    print("|---|---:|" + "---:|" * len(PERSONAS) + "---:|")
+    rates: dict[Persona, list[float]] = {persona: [] for persona in PERSONAS}
+    for name in ENVIRONMENTS:
+        found = environment(name)
+        run_episodes(found, Script(found, "honest"), found.scenarios(2, split="train"))
+        made, columns = 0.0, []
+        calls: list[int] = []
+        for seed, persona in enumerate(PERSONAS, start=1):
+            started = time.process_time()
+            # Seeds far apart: scenarios of one persona are not those of the other.
+            scenarios = found.scenarios(number, seed=1_000 * seed)
+            made += time.process_time() - started
+            rate, steps = _rate(found, persona, scenarios)
+            rates[persona].append(rate)
+            columns.append(f"{rate:,.0f}")
+            calls.append(steps)
+        scenarios_per_second = number * len(PERSONAS) / made
+        print(f"| {name} | {scenarios_per_second:,.0f} | {' | '.join(columns)} | {calls[0] / number:.1f} |")
+    for persona, found_rates in rates.items():
+        print(
+            f"\n{persona}: median {statistics.median(found_rates):,.0f}, slowest {min(found_rates):,.0f}, all together "
+            f"{statistics.harmonic_mean(found_rates):,.0f} episodes a second"
+        )
+
+
+def _rate(found: Environment, persona: Persona, scenarios: Sequence[Scenario]) -> tuple[float, int]:
+    """Episodes a processor second, and how many commands they ran."""
+    started = time.process_time()
+    episodes = run_episodes(found, Script(found, persona), scenarios)
+    spent = time.process_time() - started
+    return len(episodes) / spent, sum(len(episode.commands) for episode in episodes)
+
+
+if __name__ == "__main__":
+    main()
