@@ -132,7 +132,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 )
 def test_a_damaged_episode_is_refused_and_never_counted(record, part, key, value):
     (record if part is None else record[part])[key] = value
-    with pytest.raises(DataError, match="^episode 1 is damaged"):
+    with pytest.raises(DataError, match=r"^episode 1 is damaged"):
         outcome_table([record])
 
 
