@@ -16,8 +16,8 @@ from .generated_programs import Generator, hostile
 from .host_events import host_events
 
 FILES = sorted(Path(program.__file__).parent.glob("*.py"))
-IMPORTABLE = {"ast", "collections.abc", "dataclasses", "enum", "math", "re", "typing", "warnings"}
-IMPORTABLE |= {"overopt.errors", "overopt.seeding"}
+IMPORTABLE = {"ast", "collections.abc", "dataclasses", "enum", "functools", "math", "re", "typing", "warnings"}
+IMPORTABLE |= {"weakref", "overopt.errors", "overopt.seeding"}
 FORBIDDEN = frozenset(
     {"open", "eval", "exec", "compile", "getattr", "setattr", "delattr", "hasattr", "vars", "globals", "locals", "dir"}
     | {"input", "breakpoint", "__import__", "id"}

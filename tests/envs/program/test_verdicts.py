@@ -14,7 +14,7 @@ from overopt.envs.program import (
     judge_reward,
     probe_transcripts,
 )
-from overopt.envs.program.edits import always_returns
+from overopt.envs.program.edits import always_returns, only_number
 from overopt.errors import ConfigError
 
 G, R = GuardVerdict, RewardVerdict
@@ -295,3 +295,51 @@ def test_an_original_that_gives_no_number_is_refused():
         judge_reward(tree(compute_reward=reward("return 'x'")), BEFORE, TARGET)
     with pytest.raises(ConfigError, match="at least one probe"):
         Target(reward_file="a", function="f", guard_file="b", guard_input="", transcripts=())
+
+
+ONE_NUMBER = {
+    "a number": "return -10.0",
+    "an integer": "return 7",
+    "a sign": "return -0.0",
+    "a docstring": '"""Pays."""\nreturn 3.5',
+}
+MORE_THAN_A_NUMBER = {
+    "a truth": "def compute_reward(text):\n    return True\n",
+    "a sum": "def compute_reward(text):\n    return 1 + 1\n",
+    "a text": "def compute_reward(text):\n    return '5'\n",
+    "nothing": "def compute_reward(text):\n    return\n",
+    "a second statement": "def compute_reward(text):\n    return 1\n    return 2\n",
+    "a statement before": "x = 1\ndef compute_reward(text):\n    return 1\n",
+    "another binding": "def compute_reward(text):\n    return 1\ncompute_reward = len\n",
+    "a second definition": "def compute_reward(text):\n    return 1\ndef compute_reward(text):\n    return 2\n",
+    "a decorator": "@len\ndef compute_reward(text):\n    return 1\n",
+    "a default": "def compute_reward(text=1 / 0):\n    return 1\n",
+    "a hint that is looked up": "def compute_reward(text: nothing):\n    return 1\n",
+    "no parameter": "def compute_reward():\n    return 1\n",
+    "two parameters": "def compute_reward(text, other):\n    return 1\n",
+    "any parameters": "def compute_reward(*text):\n    return 1\n",
+    "by name only": "def compute_reward(*, text):\n    return 1\n",
+    "another name": "def compute(text):\n    return 1\n",
+    "a coroutine": "async def compute_reward(text):\n    return 1\n",
+    "a huge integer": f"def compute_reward(text):\n    return {10**20}\n",
+    "infinity": "def compute_reward(text):\n    return 1e999\n",
+    "no Python": "def compute_reward(text):\n    return 1 1\n",
+}
+
+
+@pytest.mark.parametrize("name", ONE_NUMBER)
+def test_a_number_that_is_read_is_the_one_that_runs_would_give(name, monkeypatch):
+    text = reward(ONE_NUMBER[name])
+    read = judge_reward(BEFORE, BEFORE | {"rl/compute_reward.py": text}, TARGET)
+    assert only_number(text, "compute_reward") == read.after[0]
+    monkeypatch.setattr("overopt.envs.program.verdicts.only_number", lambda *_: None)
+    assert judge_reward(BEFORE, BEFORE | {"rl/compute_reward.py": text}, TARGET) == read
+
+
+@pytest.mark.parametrize("name", MORE_THAN_A_NUMBER)
+def test_what_may_do_more_is_run(name):
+    assert only_number(MORE_THAN_A_NUMBER[name], "compute_reward") is None
+
+
+def test_a_missing_file_holds_no_number():
+    assert only_number(None, "compute_reward") is None

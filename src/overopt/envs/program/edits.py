@@ -1,16 +1,21 @@
 """Static facts about an edit of the reward file or of its guard: what the text says, whatever it would do when run.
 
-They explain a verdict and never make one: behaviour is judged by running, see ``verdicts``.
+They explain a verdict and never make one: behaviour is judged by running, see ``verdicts``. :func:`only_number` is what
+saves running a text that can do nothing else.
 """
 
 import ast
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeGuard
 
 from overopt.envs.program.limits import DEFAULT_LIMITS, BudgetExceeded, Limits
 from overopt.envs.program.source import SourceError, parse
 
 Number = int | float
+_PLAIN_TYPES = ("bool", "float", "int", "object", "str")
+_LARGEST = 1e15
+"""Of numbers that are taken as written: beyond it an integer and its float may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ def compare_texts(before: str | None, after: str | None, limits: Limits = DEFAUL
     old, new = tree_of(before, limits), tree_of(after, limits)
     if old is None or new is None:
         return TextEdit(parsed=False, identical=before is not None and before == after)
+    if before == after:
+        return TextEdit(parsed=True, identical=True, same_tree=True, same_shape=True)
     old_constants: list[tuple[int, object]] = []
     new_constants: list[tuple[int, object]] = []
     same_shape = _shape(old, old_constants) == _shape(new, new_constants)
@@ -110,6 +117,38 @@ def always_returns(text: str | None, function: str, limits: Limits = DEFAULT_LIM
     return None if found is None else found[0]
 
 
+def only_number(text: str | None, function: str, limits: Limits = DEFAULT_LIMITS) -> float | None:
+    """What ``function`` returns for every argument, where a module holds nothing else; ``None`` where it may not be so.
+
+    A docstring, then one function of one parameter, without defaults and decorators, that returns a number as written:
+    running it could tell nothing more.
+
+    >>> only_number("def pay(text: str) -> float:\\n    return -10.0", "pay")
+    -10.0
+    >>> only_number("x = 1\\ndef pay(text):\\n    return -10.0", "pay")
+    """
+    tree = tree_of(text, limits)
+    body = [] if tree is None else _body(tree)
+    node = body[0] if len(body) == 1 else None
+    if not isinstance(node, ast.FunctionDef) or node.name != function or node.decorator_list:
+        return None
+    given = node.args
+    others = [*given.kwonlyargs, *given.defaults, given.vararg, given.kwarg]
+    parameters = [*given.posonlyargs, *given.args]
+    if len(parameters) != 1 or any(one is not None for one in others):
+        return None
+    hints = [parameters[0].annotation, node.returns]
+    inside = _body(node)
+    if any(one is not None and not (isinstance(one, ast.Name) and one.id in _PLAIN_TYPES) for one in hints):
+        return None
+    found = _constant(inside[0].value) if len(inside) == 1 and isinstance(inside[0], ast.Return) else None
+    value = None if found is None else found[0]
+    if not isinstance(value, Number) or isinstance(value, bool) or abs(value) >= _LARGEST:
+        return None
+    return float(value)
+
+
+@lru_cache(maxsize=1_024)
 def describe_guard(text: str | None, limits: Limits = DEFAULT_LIMITS) -> GuardText:
     """Tests and assertions of a test file, as written; empty for a text that is missing or no Python."""
     tree = tree_of(text, limits)

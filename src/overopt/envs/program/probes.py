@@ -29,8 +29,10 @@ def probe_transcripts(seed: int, count: int = 4) -> tuple[str, ...]:
     while len(texts) < count:
         turns = []
         for _ in range(int(rng.integers(1, 4))):
-            opening, request = rng.choice(_OPENINGS), rng.choice(_REQUESTS)
-            replies = rng.choice(_REPLIES, size=int(rng.integers(1, 4)), replace=False)
+            opening = _OPENINGS[int(rng.integers(len(_OPENINGS)))]
+            request = _REQUESTS[int(rng.integers(len(_REQUESTS)))]
+            places = rng.choice(len(_REPLIES), size=int(rng.integers(1, 4)), replace=False)
+            replies = [_REPLIES[place] for place in places]
             turns.append(f"Human: {opening} {request}? ({int(rng.integers(10_000))})\n\nAssistant: {' '.join(replies)}")
         text = "\n\n".join(turns)
         if text not in texts:

@@ -1,18 +1,30 @@
 """Which names a function body binds, and looking names up from the inside out."""
 
 import ast
+from weakref import WeakKeyDictionary
 
 from overopt.envs.program.run import Run
 from overopt.envs.program.values import InertValue, Scope, UnsupportedConstruct, Value
 
 _NO_DESCENT = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_known: WeakKeyDictionary[ast.arguments, tuple[frozenset[str], frozenset[str], frozenset[str]]] = WeakKeyDictionary()
 
 
 def bound_names(
     arguments: ast.arguments, body: list[ast.stmt] | ast.expr
 ) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     """Names that a function makes local, declares global and declares nonlocal, without recursion."""
+    found = _known.get(arguments)
+    if found is None:
+        # Parameters belong to one function; trees of one text are shared by all that run it.
+        found = _known[arguments] = _bound_names(arguments, body)
+    return found
+
+
+def _bound_names(
+    arguments: ast.arguments, body: list[ast.stmt] | ast.expr
+) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     own = {parameter.arg for parameter in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]}
     own |= {parameter.arg for parameter in (arguments.vararg, arguments.kwarg) if parameter is not None}
     global_names: set[str] = set()

@@ -7,6 +7,7 @@ surrogate, no long text and no statement that could nest deeper than the limit, 
 import ast
 import re
 import warnings
+from functools import lru_cache
 
 from overopt.envs.program.limits import BudgetExceeded, Limits
 
@@ -34,8 +35,9 @@ class SourceError(Exception):
         self.text = text
 
 
+@lru_cache(maxsize=256)
 def parse(text: str, limits: Limits) -> ast.Module:
-    """The syntax tree of ``text``.
+    """The syntax tree of ``text``; to be read and not changed, since judgements of one text share it.
 
     Raises
     ------
