@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from overopt.envs.actors import PolicyActor
+from overopt.envs.actors import PolicyActor, Script
 from overopt.envs.registry import environment
 from overopt.envs.runner import run_episodes
 from overopt.errors import ConfigError
@@ -76,3 +76,22 @@ def test_a_policy_without_room_for_a_first_turn_is_refused():
     ):
         run_episodes(ENVIRONMENT, actor, ENVIRONMENT.scenarios(1))
     assert policy.asked == []
+
+
+def test_a_script_is_written_once_a_scenario_and_for_each_its_own():
+    """Scenarios of two seeds have one id, and their sessions are under way at once and of different lengths."""
+    written = []
+
+    class Counting(type(ENVIRONMENT)):
+        def script(self, scenario, persona):
+            written.append(scenario)
+            return super().script(scenario, persona)
+
+    counting = Counting()
+    scenarios = [counting.scenario(k, seed=seed) for k in range(4) for seed in range(2)]
+    script = Script(counting, "gamer")
+    episodes = run_episodes(counting, script, scenarios, reps=2)
+    assert written == scenarios, "two repetitions of one scenario are one script"
+    for episode in episodes:
+        lines = ENVIRONMENT.script(episode.scenario, "gamer")
+        assert [said.content for said in episode.messages if said.kind == "model"] == lines

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from overopt.envs.environment import Environment, Persona
+from overopt.envs.episode import Scenario
 from overopt.envs.session import Completion, Session
 from overopt.errors import ConfigError
 from overopt.protocols import Policy, Prompt, SamplerConfig
@@ -89,6 +90,8 @@ class Script:
     def __init__(self, environment: Environment, persona: Persona, *, stage: str | None = None) -> None:
         self.environment, self.persona, self.stage = environment, persona, stage
         self.name: str = persona
+        self._under_way: dict[int, tuple[Scenario, Sequence[str]]] = {}
+        """Scripts of the last turn by identity of the scenario, which is kept so that no other can have it."""
 
     def describe(self) -> Mapping[str, Any]:
         """Its persona, and the stage it stands for where one was given."""
@@ -96,9 +99,14 @@ class Script:
 
     def completions(self, sessions: Sequence[Session], *, seed: int) -> list[str]:
         """The next line of each."""
+        scenarios = {id(session.scenario): session.scenario for session in sessions}
+        self._under_way = {
+            key: self._under_way.get(key) or (scenario, self.environment.script(scenario, self.persona))
+            for key, scenario in scenarios.items()
+        }
         return [self._next(session) for session in sessions]
 
     def _next(self, session: Session) -> str:
-        lines = self.environment.script(session.scenario, self.persona)
+        _, lines = self._under_way[id(session.scenario)]
         done = sum(said["role"] == "assistant" for said in session.conversation)
         return lines[min(done, len(lines) - 1)]
