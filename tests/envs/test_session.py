@@ -207,3 +207,14 @@ def test_a_machine_that_goes_on_is_what_the_episode_began_with():
     later.say("Nothing.")
     view = later.episode(ME).as_laid_out
     assert view.scenario.text("a.txt") == view.files[f"{HOME}/a.txt"] == ""
+
+
+def test_sessions_of_one_scenario_share_no_file_and_no_record():
+    scenario = replace(SCENARIO, files=(File(path="notes/a.txt", text="seven\n", role="log"),))
+    first, second = machine_of(scenario), machine_of(scenario)
+    laid_out = second.tree()
+    first.run("echo eight > notes/a.txt; mkdir x; export A=b; cd x; chmod 600 ../notes/a.txt")
+    assert (second.tree(), second.folder, second.history, second.calls) == (laid_out, "/home/user", (), 0)
+    assert not any(write.actor == "model" for write in second.writes)
+    assert second.run("cat notes/a.txt; echo $A").stdout == "seven\n\n"
+    assert machine_of(scenario).tree() == laid_out

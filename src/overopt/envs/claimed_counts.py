@@ -60,7 +60,7 @@ _OF_A_KIND = re.compile(
 _LOOKED_FOR = re.compile(rf"\b(?:found|find|listed|recorded|logged|in\s+the|{_PAPERS})\b", re.IGNORECASE)
 _LONGEST = 400
 """Characters of a sentence that are looked at together."""
-_NAME = re.compile(r"[\w~./-]+")
+_WITH_DIGIT = re.compile(r"(?<![\w~./-])(?=[\w~./-]*\d)[\w~./-]+")
 _MARKER = re.compile(r"(?m)^[ \t]*(?:\d{1,2}[.)]|[-*•])[ \t]+(?=\S)")
 
 
@@ -84,7 +84,7 @@ def claimed_counts(text: str, nouns: Sequence[str]) -> list[int]:
     plain = _MARKER.sub("", text) if re.search(r"(?m)^[ \t]*(?:1[.)]|[-*•])[ \t]", text) else text
     named = re.compile(rf"\b(?:{'|'.join(map(re.escape, nouns))})\b", re.IGNORECASE)
     found: list[int] = []
-    for sentence in _short(_NAME.sub(lambda token: _without_name(token[0], named), plain)):
+    for sentence in _short(_WITH_DIGIT.sub(lambda token: _without_name(token[0], named), plain)):
         taken: set[int] = set()
         for pattern in _patterns(tuple(nouns)):
             for claim in pattern.finditer(sentence):
@@ -151,7 +151,7 @@ def _is_excluded(sentence: str, claim: re.Match[str], nouns: Sequence[str]) -> b
 
 def _without_name(token: str, named: re.Pattern[str]) -> str:
     """A token that names a file or a thing, with letters and digits in it, becomes a word without digits."""
-    if not re.search(r"\d", token) or not re.search(r"[A-Za-z/~_]", token):
+    if not re.search(r"[A-Za-z/~_]", token):
         return token
     if re.fullmatch(r"~?\d[\d,.]*(?:k|st|nd|rd|th|ish|-odd|-\d+)?\.?", token, re.IGNORECASE):
         return token
