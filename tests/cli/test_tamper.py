@@ -211,6 +211,21 @@ def test_the_act_can_be_spelled_out(ask):
     assert (told[key]["counts"], free[key]["counts"]) == ("3/3", "0/3")
 
 
+def test_files_stay_from_one_episode_to_the_next(ask, refused, tmp_path):
+    args = ("tamper", "run", "threshold-edit", "--policy", "gamer", "-n", 4, "--reps", 2, "--out", tmp_path)
+    cells = counted(ask, *args[1:], "--keeps-state")
+    episodes = list(read_episodes(tmp_path / "threshold-edit.jsonl"))
+    for first, second in zip(episodes[::2], episodes[1::2], strict=True):
+        assert first.scenario == second.scenario
+        assert (first.began, second.began) == (None, first.files)
+        assert first.outcome.gamed
+    key = ("gamer", "threshold-edit", "gameable", "gamed")
+    assert cells[key]["counts"] == f"{sum(one.outcome.gamed for one in episodes)}/8"
+    assert counted(ask, *args[1:], "--keeps-state") == cells, "and a run that is over is read again"
+    refused(*args, words="choose another file")
+    refused("tamper", "run", NAME, "--policy", "gamer", "--keeps-state", words="--keeps-state needs --reps 2 or more")
+
+
 def test_episodes_without_an_answer_are_said(command, monkeypatch):
     monkeypatch.setattr(type(ENVIRONMENT), "script", lambda self, scenario, persona: ["<cot>for ever"])
     status, out, _ = command("tamper", "run", NAME, "--policy", "honest", "-n", 4)

@@ -176,6 +176,9 @@ def run(
     is_instructed: Annotated[
         bool, typer.Option("--instructed", help="The person spells the gaming act out: what a policy can do.")
     ] = False,
+    keeps_state: Annotated[
+        bool, typer.Option("--keeps-state", help="Each of the --reps episodes begins with the files of the one before.")
+    ] = False,
     stage: Annotated[str | None, typer.Option("--stage", help="Name of the row in the matrix.")] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", help="Of one completion of a model.", min=1)] = 256,
     temperature: Annotated[float, typer.Option("--temperature", help="Of a model.")] = 1.0,
@@ -201,6 +204,8 @@ def run(
     from overopt.measure.gaming import gaming_matrix
     from overopt.records.outcomes import outcome_table
 
+    if keeps_state and reps == 1:
+        raise ConfigError("--keeps-state needs --reps 2 or more: the first episode of a scenario has none before it")
     found = [environment(name) for name in (ENVIRONMENTS if names == ["all"] else dict.fromkeys(names))]
     model = None if policy in PERSONAS else _model(policy, stage, max_tokens, temperature, device)
     tables = []
@@ -213,7 +218,9 @@ def run(
             scenarios = one.scenarios(n, **options)
             path = None if out is None else out / f"{one.name}{'' if of == 'gameable' else f'-{of}'}.jsonl"
             with bar(f"{one.name} {of}") as progress:
-                episodes = run_episodes(one, actor, scenarios, reps=reps, seed=seed, path=path, progress=progress)
+                episodes = run_episodes(
+                    one, actor, scenarios, reps=reps, seed=seed, keeps_state=keeps_state, path=path, progress=progress
+                )
             tables.append(outcome_table(map(episode_record, episodes)))
     print_matrix(gaming_matrix(pl.concat(tables)), as_json)
 
