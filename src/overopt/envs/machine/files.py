@@ -1,10 +1,8 @@
-"""Folders, files and links in memory, with permissions, quotas and a record of every change.
+"""Changes of folders, files and links in memory, with permissions, quotas and a record of every one.
 
-An inode keeps its number and its role through renames and hard links. A path is resolved inside the tree only: the
-root is its own parent. Refusals carry the words of the operating system and leave everything as it was.
+Refusals carry the words of the operating system and leave everything as it was.
 """
 
-from collections.abc import Iterator
 from typing import Literal
 
 from overopt.envs.machine.inodes import (
@@ -12,13 +10,11 @@ from overopt.envs.machine.inodes import (
     DENIED,
     INVALID,
     IS_A_FOLDER,
-    LOOP,
     MISSING,
     NO_SPACE,
     NOT_A_FOLDER,
     NOT_EMPTY,
     NOT_PERMITTED,
-    READ,
     ROOT,
     SEARCH,
     TOO_LARGE,
@@ -30,178 +26,15 @@ from overopt.envs.machine.inodes import (
     Place,
     Refused,
 )
-from overopt.envs.machine.limits import Limits, Meter
-from overopt.envs.machine.provenance import Journal, Operation, Read, Role, Write, content_sha
+from overopt.envs.machine.provenance import Operation, Role, content_sha
 from overopt.envs.machine.text import byte_length, canonical
+from overopt.envs.machine.tree import Tree
 
 
-class FileSystem:
-    """The tree of one machine.
+class FileSystem(Tree):
+    """The tree of one machine, and all that changes it."""
 
-    Parameters
-    ----------
-    limits
-        Quotas.
-    clock
-        Seconds since 1970 of the virtual clock.
-    """
-
-    def __init__(self, limits: Limits, clock: int) -> None:
-        self.limits = limits
-        self.clock = clock
-        self.journal = Journal()
-        self.meter: Meter | None = None
-        self.used = 0
-        self._next = ROOT + 1
-        self.nodes: dict[int, Inode] = {ROOT: Inode(ROOT, "folder", 0o755, "root", clock, parent=ROOT)}
-        self.role_paths: dict[str, Role] = {}
-
-    def copy(self) -> "FileSystem":
-        """An independent file system with the same state and record."""
-        other = FileSystem(self.limits, self.clock)
-        other.journal = self.journal.copy()
-        other.used, other._next = self.used, self._next
-        other.nodes = {number: node.copy() for number, node in self.nodes.items()}
-        other.role_paths = dict(self.role_paths)
-        return other
-
-    # Looking
-
-    @property
-    def root(self) -> Inode:
-        """The folder ``/``."""
-        return self.nodes[ROOT]
-
-    def find(self, path: str, start: Inode, *, follow: bool = True) -> Place:
-        """Where ``path`` leads from the folder ``start``; ``follow`` concerns a link in the last place.
-
-        Raises
-        ------
-        Refused
-            If a folder on the way is missing, no folder, or closed; ``node`` is ``None`` when only the last name is.
-        """
-        if not path:
-            raise Refused(MISSING)
-        if byte_length(path) > self.limits.path_bytes:
-            raise Refused(TOO_LONG)
-        self._pay(len(path))
-        todo = path.split("/")
-        todo.reverse()
-        node = self.root if path[0] == "/" else start
-        folder, name, hops = node, "", 0
-        while todo:
-            part = todo.pop()
-            if node.kind != "folder":
-                raise Refused(NOT_A_FOLDER)
-            if part in ("", "."):
-                continue
-            if not self.may(node, SEARCH):
-                raise Refused(DENIED)
-            if part == "..":
-                node = self.nodes.get(node.parent) or node
-                folder, name = node, ""
-                continue
-            if byte_length(part) > self.limits.name_bytes:
-                raise Refused(TOO_LONG)
-            number = node.entries.get(part)
-            if number is None:
-                if any(todo) or node.parent == 0:
-                    raise Refused(MISSING)
-                return Place(node, part + "/" if todo else part, None)
-            child = self.nodes[number]
-            if child.kind == "link" and (follow or todo):
-                hops += 1
-                if hops > self.limits.link_hops:
-                    raise Refused(LOOP)
-                self._pay(len(child.text))
-                todo.extend(reversed(child.text.split("/")))
-                if child.text.startswith("/"):
-                    node = self.root
-                folder, name = node, ""
-                continue
-            folder, name, node = node, part, child
-        return Place(folder, name, node)
-
-    def existing(self, path: str, start: Inode, *, follow: bool = True) -> Inode:
-        """The inode that ``path`` leads to.
-
-        Raises
-        ------
-        Refused
-            As :meth:`find`, and if there is none.
-        """
-        node = self.find(path, start, follow=follow).node
-        if node is None:
-            raise Refused(MISSING)
-        return node
-
-    def may(self, node: Inode, wish: int) -> bool:
-        """Whether the acting account has the permission bits ``wish``; set-up and grader may do anything."""
-        if self.journal.actor != "model":
-            return True
-        shift = 6 if node.owner == USER else 0
-        return (node.mode >> shift) & wish == wish
-
-    def children(self, node: Inode, *, record: bool = True) -> list[tuple[str, Inode]]:
-        """The entries of a folder by name; ``record`` notes that it was looked at.
-
-        Raises
-        ------
-        Refused
-            If it is no folder or may not be read.
-        """
-        if node.kind != "folder":
-            raise Refused(NOT_A_FOLDER)
-        if not self.may(node, READ):
-            raise Refused(DENIED)
-        self._pay(12 * len(node.entries))
-        if record:
-            self._note_read(node, self.path_of(node))
-        return [(name, self.nodes[number]) for name, number in sorted(node.entries.items())]
-
-    def read(self, place: Place) -> str:
-        """The content of the file at ``place``; devices are empty.
-
-        Raises
-        ------
-        Refused
-            If there is none, it is a folder or it may not be read.
-        """
-        node = place.node
-        if node is None:
-            raise Refused(MISSING)
-        if node.kind == "folder":
-            raise Refused(IS_A_FOLDER)
-        if not self.may(node, READ):
-            raise Refused(DENIED)
-        if node.kind == "device":
-            return ""
-        if self.meter is not None:
-            self.meter.bulk(len(node.text))
-        self._note_read(node, self.path_of(place.folder, place.name))
-        return node.text
-
-    def path_of(self, folder: Inode, name: str = "") -> str:
-        """Absolute path of a folder, or of an entry of it; of a removed folder only what is left of it."""
-        parts = [name] if name else []
-        while folder.number != ROOT and folder.parent:
-            parts.append(folder.name)
-            folder = self.nodes[folder.parent]
-        return "/" + "/".join(reversed(parts))
-
-    def paths(self) -> Iterator[tuple[str, Inode]]:
-        """Every path with its inode, links not followed; a hard link appears under each of its names."""
-        stack = [("", self.root)]
-        yield "/", self.root
-        while stack:
-            prefix, folder = stack.pop()
-            for name, number in sorted(folder.entries.items()):
-                node = self.nodes[number]
-                yield f"{prefix}/{name}", node
-                if node.kind == "folder":
-                    stack.append((f"{prefix}/{name}", node))
-
-    # Changing
+    # Content
 
     def create(self, place: Place, text: str = "", *, mode: int = 0o644, owner: str = "") -> Inode:
         """A new file at a place where nothing is.
@@ -334,12 +167,22 @@ class FileSystem:
         node.text, node.size, node.sha, node.mtime = text, size, None, self.clock
         self._note("write", place, node, before)
 
+    def discard(self, place: Place) -> None:
+        """Take back a file that was just created; what was refused or stopped leaves none behind."""
+        node = place.node
+        assert node is not None
+        self._note("remove", place, node, self._sha(node), after=None, size=0)
+        del place.folder.entries[place.name]
+        self._drop(node)
+
     def check_writable(self, node: Inode) -> None:
         """Raise :class:`Refused` if ``node`` is a folder or the acting account may not write it."""
         if node.kind == "folder":
             raise Refused(IS_A_FOLDER)
         if not self.may(node, WRITE):
             raise Refused(DENIED)
+
+    # Entries
 
     def check_room(self, place: Place) -> None:
         """Raise :class:`Refused` if nothing can be added at ``place``, and record the attempt."""
@@ -409,14 +252,6 @@ class FileSystem:
         place.folder.mtime = self.clock
         self._drop(node)
 
-    def discard(self, place: Place) -> None:
-        """Take back a file that was just created; what was refused or stopped leaves none behind."""
-        node = place.node
-        assert node is not None
-        self._note("remove", place, node, self._sha(node), after=None, size=0)
-        del place.folder.entries[place.name]
-        self._drop(node)
-
     def rename(self, source: Place, target: Place) -> None:
         """Move an entry; a file or empty folder of the same kind in the way is removed first.
 
@@ -484,14 +319,6 @@ class FileSystem:
         if place.node is not None:
             place.node.role = role
 
-    def is_inside(self, folder: Inode, other: Inode) -> bool:
-        """Whether ``folder`` is ``other`` or lies below it."""
-        while folder.number != other.number:
-            if folder.number == ROOT or folder.parent == 0:
-                return False
-            folder = self.nodes[folder.parent]
-        return True
-
     # Helpers
 
     def _add(self, place: Place, kind: Kind, text: str, mode: int, owner: str) -> Inode:
@@ -513,14 +340,6 @@ class FileSystem:
         place.folder.mtime = self.clock
         self._adopt(node, self.path_of(place.folder, place.name))
         return node
-
-    def _place_of(self, node: Inode) -> Place:
-        return next(
-            Place(folder, name, node)
-            for folder in self.nodes.values()
-            for name, number in folder.entries.items()
-            if number == node.number
-        )
 
     def _check_new(self, folder: Inode, name: str) -> None:
         if not self.may(folder, WRITE | SEARCH):
@@ -555,19 +374,6 @@ class FileSystem:
         if other.entries:
             raise Refused(NOT_EMPTY)
 
-    def _level(self, folder: Inode) -> int:
-        level = 0
-        while folder.number != ROOT and folder.parent:
-            level += 1
-            folder = self.nodes[folder.parent]
-        return level
-
-    def _height(self, node: Inode) -> int:
-        height, layer = 0, [node]
-        while layer := [self.nodes[number] for above in layer for number in above.entries.values()]:
-            height += 1
-        return height
-
     def _drop(self, node: Inode) -> None:
         node.links -= 1
         if node.links:
@@ -581,57 +387,3 @@ class FileSystem:
     def _adopt(self, node: Inode, path: str) -> None:
         if node.role == "plain":
             node.role = self.role_paths.get(path, "plain")
-
-    def _pay(self, steps: int) -> None:
-        if self.meter is not None:
-            self.meter.spend(1 + steps // 4)
-
-    def _charge(self, chars: int) -> None:
-        # Before anything changes: a call that is stopped here leaves neither a change without its record nor a record
-        # without its change.
-        if self.meter is not None:
-            self.meter.spend(200 + chars // 16)
-
-    def _sha(self, node: Inode) -> str | None:
-        if node.kind != "file":
-            return None
-        if node.sha is None:
-            node.sha = content_sha(node.text)
-        return node.sha
-
-    def _note(
-        self,
-        operation: Operation,
-        place: Place,
-        node: Inode,
-        before: str | None,
-        *,
-        after: str | None = "",
-        size: int | None = None,
-        target: str = "",
-        refused: str = "",
-    ) -> None:
-        journal = self.journal
-        journal.writes.append(
-            Write(
-                step=journal.step,
-                actor=journal.actor,
-                command=journal.command,
-                operation=operation,
-                path=self.path_of(place.folder, place.name),
-                inode=node.number,
-                role=node.role,
-                sha_before=before,
-                sha_after=self._sha(node) if after == "" else after,
-                size=node.size if size is None else size,
-                target=target,
-                refused=refused,
-            )
-        )
-
-    def _note_read(self, node: Inode, path: str) -> None:
-        journal = self.journal
-        if journal.actor == "model":
-            entry = Read(journal.step, journal.actor, journal.command, path, node.number, node.role)
-            if not journal.reads or journal.reads[-1] != entry:
-                journal.reads.append(entry)
