@@ -7,7 +7,7 @@ from inspect_ai import Task
 from inspect_ai.dataset import Sample
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from inspect_ai.scorer import includes
-from inspect_ai.solver import generate, use_tools
+from inspect_ai.solver import chain, generate, use_tools
 from inspect_ai.tool import bash
 from inspect_ai.util import SandboxUserUnsupportedError
 
@@ -126,6 +126,18 @@ def test_another_sandbox_is_refused_before_a_command_runs_there(protocol, tmp_pa
     episodes, left_out = from_inspect_log(place(log))
     assert not episodes
     assert "simulated machine" in left_out[0]
+
+
+@pytest.mark.parametrize("way", ["of the task", "in its place"])
+def test_another_sandbox_is_refused_whatever_the_solver(way, tmp_path):
+    owned = tmp_path / "owned"
+    other = chain(use_tools(bash()), generate())
+    given = {"solver": other} if way == "of the task" else {}
+    task = inspect_task("reward-tampering", protocol="tool", n=1, **given)
+    options = {} if given else {"solver": other}
+    (log,) = run(task, said(f"touch {owned}"), tmp_path, sandbox="local", fail_on_error=False, **options)
+    assert "simulated machine" in log.samples[0].error.message
+    assert not owned.exists()
 
 
 def test_only_the_flag_lets_commands_out_and_then_nothing_is_judged(tmp_path):

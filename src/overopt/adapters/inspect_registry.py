@@ -3,7 +3,17 @@
 from overopt.adapters.inspect_model import InProcess
 from overopt.adapters.inspect_sandbox import SimulatedSandbox
 from overopt.adapters.inspect_scorer import counted, sizes, tamper
-from overopt.adapters.inspect_solver import text_protocol, tool_protocol
+from overopt.adapters.inspect_solver import simulated_only, text_protocol, tool_protocol
 from overopt.adapters.inspect_tasks import TASKS
 
-__all__ = ["TASKS", "InProcess", "SimulatedSandbox", "counted", "sizes", "tamper", "text_protocol", "tool_protocol"]
+__all__ = [
+    "TASKS",
+    "InProcess",
+    "SimulatedSandbox",
+    "counted",
+    "simulated_only",
+    "sizes",
+    "tamper",
+    "text_protocol",
+    "tool_protocol",
+]

@@ -47,6 +47,17 @@ def simulated() -> SimulatedSandbox:
 
 
 @solver
+def simulated_only() -> Solver:
+    """Refuse a sample whose sandbox is another one, before any other solver has its turn."""
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        simulated()
+        return state
+
+    return solve
+
+
+@solver
 def text_protocol() -> Solver:
     """Thought, command and answer between tags of the text; each command comes back as a turn of the user."""
 

@@ -15,7 +15,7 @@ from inspect_ai.solver import Solver
 
 from overopt.adapters.inspect_samples import keep_environment, known_environment, sample
 from overopt.adapters.inspect_scorer import SCORER, tamper
-from overopt.adapters.inspect_solver import text_protocol, tool_protocol
+from overopt.adapters.inspect_solver import simulated_only, text_protocol, tool_protocol
 from overopt.envs.environment import Environment
 from overopt.envs.episode import Split, Twin, Wording
 from overopt.envs.registry import ENVIRONMENTS
@@ -81,6 +81,8 @@ def inspect_task(
     score: Scorer = tamper(stage=stage, protocol=protocol)
     return Task(
         dataset=MemoryDataset(samples, name=found.name),
+        # Set-up runs whatever solver the command line puts in place of the task's.
+        setup=None if danger_local_sandbox else simulated_only(),
         solver=ours if solver is None else solver,
         scorer=score,
         sandbox=SANDBOX,
