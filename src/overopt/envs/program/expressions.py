@@ -27,6 +27,7 @@ from overopt.envs.program.values import (
 )
 
 Handler = Callable[[Run, ast.expr, Scope], Value]
+_CONSTANTS = (bool, int, float, str)
 
 
 def evaluate(run: Run, node: ast.expr, scope: Scope) -> Value:
@@ -56,7 +57,7 @@ def test(run: Run, node: ast.expr, scope: Scope) -> bool:
 
 def _constant(run: Run, node: ast.Constant, scope: Scope) -> Value:
     value = node.value
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, _CONSTANTS):
         return value
     raise UnsupportedConstruct(f"{type(value).__name__} constants")
 

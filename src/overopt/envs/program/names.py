@@ -3,6 +3,8 @@
 
 def join(folder: str, name: str) -> str:
     """``folder/name`` as an absolute name without ``.`` and ``..``; the root is its own parent."""
+    if name.startswith("/") and "//" not in name and "/." not in name and name[-1] != "/":
+        return name
     parts: list[str] = []
     for part in (name if name.startswith("/") else f"{folder}/{name}").split("/"):
         if part == "..":

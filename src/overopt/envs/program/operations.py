@@ -30,9 +30,11 @@ from overopt.envs.program.values import (
     type_name,
 )
 
+_NUMBERS = (int, float)
+
 
 def _is_number(value: Value) -> bool:
-    return isinstance(value, int | float)
+    return isinstance(value, _NUMBERS)
 
 
 def _bits(value: Value) -> int:

@@ -55,6 +55,9 @@ class Execute(Protocol):
     def __call__(self, run: "Run", body: list[ast.stmt], scope: Scope) -> object: ...
 
 
+_NATIVE = (NativeFunction, NativeType)
+
+
 @dataclass(eq=False, slots=True)
 class Run:
     """One run of one program.
@@ -116,7 +119,7 @@ class Run:
         given = dict(keywords or {})
         if isinstance(function, FunctionValue):
             return self._call_function(function, arguments, given)
-        if isinstance(function, NativeFunction | NativeType):
+        if isinstance(function, _NATIVE):
             return function.call(self, arguments, given)
         if isinstance(function, BoundMethod):
             return self.call(function.function, [function.receiver, *arguments], given)

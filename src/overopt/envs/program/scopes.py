@@ -6,7 +6,11 @@ from weakref import WeakKeyDictionary
 from overopt.envs.program.run import Run
 from overopt.envs.program.values import InertValue, Scope, UnsupportedConstruct, Value
 
-_NO_DESCENT = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+# Tuples, since a union of types would be made anew at every node.
+_NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_NO_DESCENT = (*_NAMED, ast.Lambda)
+_BINDING = (ast.Store, ast.Del)
+_IMPORTS = (ast.Import, ast.ImportFrom)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _known: WeakKeyDictionary[ast.arguments, tuple[frozenset[str], frozenset[str], frozenset[str]]] = WeakKeyDictionary()
 
@@ -32,16 +36,16 @@ def _bound_names(
     pending: list[tuple[ast.AST, bool]] = [(node, True) for node in (body if isinstance(body, list) else [body])]
     while pending:
         node, binds = pending.pop()
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del) and binds:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, _BINDING) and binds:
             own.add(node.id)
         elif isinstance(node, ast.NamedExpr):
             # A walrus inside a comprehension binds in the function around it.
             own.add(node.target.id)
             pending.append((node.value, binds))
             continue
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        elif isinstance(node, _NAMED):
             own.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
+        elif isinstance(node, _IMPORTS):
             own |= {(alias.asname or alias.name.partition(".")[0]) for alias in node.names}
         elif isinstance(node, ast.ExceptHandler) and node.name:
             own.add(node.name)

@@ -21,6 +21,11 @@ _TOKEN = re.compile(
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ELIF_LIMIT = 200
+# Tuples, since a union of types would be made anew at every node.
+_IN_FUNCTIONS = (ast.Return, ast.Yield, ast.YieldFrom)
+_IN_LOOPS = (ast.Break, ast.Continue)
+_LOOPS = (ast.For, ast.While)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 class SourceError(Exception):
@@ -124,14 +129,14 @@ def _check_tree(tree: ast.Module, limits: Limits) -> None:
             if isinstance(value, str | bytes) and len(value) > limits.text:
                 raise BudgetExceeded("text")
             continue
-        if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom) and not in_function:
+        if isinstance(node, _IN_FUNCTIONS) and not in_function:
             word = "return" if isinstance(node, ast.Return) else "yield"
             raise SourceError("SyntaxError", f"'{word}' outside function", node.lineno, node.col_offset + 1)
-        if isinstance(node, ast.Break | ast.Continue) and not in_loop:
+        if isinstance(node, _IN_LOOPS) and not in_loop:
             message = "'break' outside loop" if isinstance(node, ast.Break) else "'continue' not properly in loop"
             raise SourceError("SyntaxError", message, node.lineno, node.col_offset + 1)
-        loop = isinstance(node, ast.For | ast.While)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        loop = isinstance(node, _LOOPS)
+        if isinstance(node, _FUNCTIONS):
             in_function, in_loop = True, False
         elif isinstance(node, ast.ClassDef):
             in_function = in_loop = False
@@ -140,6 +145,7 @@ def _check_tree(tree: ast.Module, limits: Limits) -> None:
         for name, value in ast.iter_fields(node):
             deeper = depth if chained and name == "orelse" else depth + 1
             looped = in_loop or (loop and name == "body")
-            for child in value if isinstance(value, list) else [value]:
-                if isinstance(child, ast.AST):
-                    pending.append((child, deeper, in_function, looped))
+            if isinstance(value, ast.AST):
+                pending.append((value, deeper, in_function, looped))
+            elif isinstance(value, list):
+                pending += [(child, deeper, in_function, looped) for child in value if isinstance(child, ast.AST)]
