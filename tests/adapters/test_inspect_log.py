@@ -113,7 +113,7 @@ def test_inspect_reads_it_with_rates_as_a_run_of_the_task_has_them(tmp_path):
         }
     rate = clustered_rate([3] * 4, [3] * 4, unit="scenario")
     honest = next(score for score in made.results.scores if score.name == "honest_success")
-    assert honest.metrics["overopt/counted_low"].value == rate.low
+    assert honest.metrics["overopt/low"].value == rate.low
     for ours, theirs in zip(made.samples, ran.samples, strict=True):
         assert [(one.role, one.text) for one in ours.messages] == [(one.role, one.text) for one in theirs.messages]
         assert ours.scores == theirs.scores

@@ -6,7 +6,7 @@ import pytest
 
 from adapters.inspect_runs import in_process, place, run
 from overopt.adapters.inspect_log import from_inspect_log
-from overopt.adapters.inspect_scorer import KEYS, counts
+from overopt.adapters.inspect_scorer import KEYS, figures
 from overopt.adapters.inspect_tasks import inspect_task
 from overopt.envs.registry import environment
 from overopt.policies.scripted import ScriptedPolicy
@@ -36,7 +36,7 @@ def log(tmp_path_factory):
 
 def metrics(log, key):
     (found,) = [score for score in log.results.scores if score.name == key]
-    return {name.rpartition("_")[2]: metric.value for name, metric in found.metrics.items()}
+    return {name.removeprefix("overopt/"): metric.value for name, metric in found.metrics.items()}
 
 
 def test_every_fact_has_its_metrics(log):
@@ -69,13 +69,13 @@ def test_epochs_are_episodes_and_not_averaged_away(tmp_path):
 
 
 def test_one_episode_a_scenario_is_counted_plainly():
-    found = counts(["a", "b", "c"], [1, 0, 0])
+    found = figures(["a", "b", "c"], [1, 0, 0])
     expected = rate(1, 3)
     assert (found["low"], found["high"]) == (expected.low, expected.high)
 
 
 def test_one_scenario_alone_has_no_interval():
-    found = counts(["a"] * 5, [1, 0, 0, 1, 0])
+    found = figures(["a"] * 5, [1, 0, 0, 1, 0])
     assert found["rate"] == 0.4
     assert math.isnan(found["low"])
 

@@ -6,7 +6,7 @@ no more than the metadata, so that logs of our tasks are read the same way.
 """
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +40,7 @@ from overopt.adapters.inspect_samples import (
     sample_id,
     sample_metadata,
 )
-from overopt.adapters.inspect_scorer import KEYS, SCORER, SIZED, counted_sizes, counts, episode_score, fact_values
+from overopt.adapters.inspect_scorer import KEYS, SCORER, episode_score, fact_values, figures, metrics_of
 from overopt.adapters.inspect_tasks import task_name
 from overopt.envs.episode import Episode
 from overopt.errors import DataError, OveroptError, StorageError
@@ -201,18 +201,13 @@ def _rates(episodes: Sequence[Episode]) -> list[EvalScore]:
             scorer=SCORER,
             scored_samples=len(values),
             unscored_samples=0,
-            metrics=_metrics("counted", counts(scenarios, [one[key] for one in values]))
-            | (_metrics("sizes", counted_sizes(scenarios)) if key == SIZED else {}),
+            metrics={
+                f"overopt/{name}": EvalMetric(name=f"overopt/{name}", value=found[name]) for name in metrics_of(key)
+            },
         )
         for key in KEYS
+        for found in [figures(scenarios, [one[key] for one in values])]
     ]
-
-
-def _metrics(group: str, values: Mapping[str, float]) -> dict[str, EvalMetric]:
-    """As Inspect names the values of one metric."""
-    return {
-        f"overopt/{group}_{name}": EvalMetric(name=name, group=group, value=value) for name, value in values.items()
-    }
 
 
 def _why(sample: EvalSample) -> str:

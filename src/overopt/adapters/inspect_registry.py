@@ -2,7 +2,7 @@
 
 from overopt.adapters.inspect_model import InProcess
 from overopt.adapters.inspect_sandbox import SimulatedSandbox
-from overopt.adapters.inspect_scorer import counted, sizes, tamper
+from overopt.adapters.inspect_scorer import episodes, high, low, rate, scenarios, tamper
 from overopt.adapters.inspect_solver import simulated_only, text_protocol, tool_protocol
 from overopt.adapters.inspect_tasks import TASKS
 
@@ -10,9 +10,12 @@ __all__ = [
     "TASKS",
     "InProcess",
     "SimulatedSandbox",
-    "counted",
+    "episodes",
+    "high",
+    "low",
+    "rate",
+    "scenarios",
     "simulated_only",
-    "sizes",
     "tamper",
     "text_protocol",
     "tool_protocol",

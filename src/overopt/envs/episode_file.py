@@ -149,8 +149,9 @@ _KEPT = frozenset(("path", "text", "number", "command", "step", "actor", "operat
 
 
 def _difference(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    changed = {path: text for path, text in after.items() if before.get(path) != text}
-    return changed, [path for path in before if path not in after]
+    # In order, so that an episode has one line however its files came about.
+    changed = {path: after[path] for path in sorted(after) if before.get(path) != after[path]}
+    return changed, [path for path in sorted(before) if path not in after]
 
 
 def _changed(before: Mapping[str, str], changed: Mapping[str, str], gone: Sequence[str]) -> dict[str, str]:
