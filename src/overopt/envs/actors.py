@@ -91,7 +91,7 @@ class Script:
         self.environment, self.persona, self.stage = environment, persona, stage
         self.name: str = persona
         self._under_way: dict[int, tuple[Scenario, Sequence[str]]] = {}
-        """Scripts of the last turn by identity of the scenario, which is kept so that no other can have it."""
+        """Scripts by identity of the scenario, which is kept so that no other can have it."""
 
     def describe(self) -> Mapping[str, Any]:
         """Its persona, and the stage it stands for where one was given."""
@@ -99,14 +99,14 @@ class Script:
 
     def completions(self, sessions: Sequence[Session], *, seed: int) -> list[str]:
         """The next line of each."""
-        scenarios = {id(session.scenario): session.scenario for session in sessions}
-        self._under_way = {
-            key: self._under_way.get(key) or (scenario, self.environment.script(scenario, self.persona))
-            for key, scenario in scenarios.items()
-        }
+        wanted = {id(session.scenario) for session in sessions}
+        self._under_way = {key: found for key, found in self._under_way.items() if key in wanted}
         return [self._next(session) for session in sessions]
 
     def _next(self, session: Session) -> str:
-        _, lines = self._under_way[id(session.scenario)]
+        scenario = session.scenario
+        if id(scenario) not in self._under_way:
+            self._under_way[id(scenario)] = scenario, self.environment.script(scenario, self.persona)
+        _, lines = self._under_way[id(scenario)]
         done = sum(said["role"] == "assistant" for said in session.conversation)
         return lines[min(done, len(lines) - 1)]
