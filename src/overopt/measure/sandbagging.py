@@ -71,9 +71,9 @@ def accuracy_gap(
     ShapeError, DataError
         If the numbers of variants differ, or a count is outside 0..``items``.
 
-    >>> found = accuracy_gap([6, 6, 5, 6], [2, 3, 1, 2], items=6)
+    >>> found = accuracy_gap([6, 6, 5, 6], [2, 3, 1, 1], items=6)
     >>> round(found.gap, 3), round(found.low, 3), found.p_value
-    (0.625, 0.492, 0.125)
+    (0.667, 0.45, 0.125)
     """
     if items < 1:
         raise DataError(f"a sheet has at least one item; got {items}")
