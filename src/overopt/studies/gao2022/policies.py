@@ -14,13 +14,12 @@ from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Pu
 from overopt.seeding import stream
 from overopt.stats.bon import best_of_n_curves, kl_bound
 from overopt.stats.estimate import FloatArray
-from overopt.studies.claims import UNKNOWN, Interval, crossed
+from overopt.studies.claims import UNKNOWN, Interval, crossed, known
 from overopt.studies.gao2022.equality import what_equal_takes
 from overopt.studies.gao2022.matched import (
     at_distances,
     curve_rows,
     first_reach,
-    known,
     of_draws,
     point_rows,
     shared_distances,
