@@ -31,7 +31,7 @@ def test_settings_are_applied_all_at_once():
         ("proxy_widths=8", "proxy_widths takes a list of whole numbers"),
         ("rl.learning_rate=fast", r"rl\.learning_rate takes a number"),
         ("sampler.temperature=0", "temperature must be above 0"),
-        ("comparisons=100", "10000 pairs need more than 100 comparisons"),
+        ("comparisons=100", "5000 pairs need more than 100 comparisons"),
     ],
 )
 def test_wrong_settings_are_refused(assignment, message):
@@ -51,7 +51,7 @@ def test_another_proxy_leaves_the_other_stages_as_they_are():
     large = keys(build(ChitchatConfig(proxy_widths=(8, 16, 32, 64)), preset="x", seed=0))
     assert {name: large[name] for name in small} == small
     assert set(large) - set(small) == {
-        f"{kind}/w64-p{pairs}-s0.parquet" for kind in ("scores", "pair_scores") for pairs in (1_000, 10_000)
+        f"{kind}/w64-p{pairs}-s0.parquet" for kind in ("scores", "pair_scores") for pairs in (1_000, 5_000)
     }
 
 

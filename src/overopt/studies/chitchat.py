@@ -1,7 +1,7 @@
 """The default study: the whole phenomenon on real human conversations, with models a laptop can train.
 
 Prompts come from conversations that no model saw in training. A policy of a quarter of a million parameters answers; a
-rubric is the gold; proxies of four sizes learn from gold-labelled pairs at two data sizes; best-of-n and a clipped
+rubric is the gold; proxies of five sizes learn from gold-labelled pairs at two data sizes; best-of-n and a clipped
 policy gradient push against them. After Gao, Schulman, Hilton 2022 (arXiv:2210.10760), with intervals and seeds.
 """
 
@@ -38,11 +38,11 @@ class ChitchatConfig:
 
     policy_width: int = 64
     """Which shipped model is the initial policy: 64, 128 or 224."""
-    proxy_widths: tuple[int, ...] = (8, 16, 32, 64)
+    proxy_widths: tuple[int, ...] = (8, 16, 32, 64, 128)
     """Shipped models that proxies start from."""
-    pairs: tuple[int, ...] = (1_000, 10_000)
+    pairs: tuple[int, ...] = (1_000, 5_000)
     """Training pairs; the larger set holds the smaller."""
-    comparisons: int = 12_000
+    comparisons: int = 6_000
     """Prompts with two replies each; a tenth is held out, ties in gold are dropped."""
     proxy_seeds: int = 2
     """Proxies of each size and data size, up to ``seeded_width``; larger ones are trained once."""
@@ -59,7 +59,7 @@ class ChitchatConfig:
     reward_training: RewardTrainingConfig = field(default_factory=RewardTrainingConfig)
     """The learning rate is that of width 64; others scale it with width^-1/2, as small ones bear and need more."""
     rl: PolicyGradientConfig = field(
-        default_factory=lambda: PolicyGradientConfig(steps=40, measure_every=4, learning_rate=4e-4)
+        default_factory=lambda: PolicyGradientConfig(steps=36, measure_every=4, learning_rate=4e-4)
     )
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
 
