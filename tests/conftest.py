@@ -48,7 +48,7 @@ def smoke_copy(smoke, tmp_path) -> Path:
 
 @pytest.fixture
 def command(capsys, monkeypatch):
-    """Run ``overopt ARGS``; exit status, standard output and error."""
+    """Run ``overopt ARGS`` in this process; exit status, standard output and error."""
     # Not before the threads are set.
     from overopt.cli import main as cli
 

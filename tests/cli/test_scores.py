@@ -3,48 +3,17 @@
 import csv
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from oracles import best_of_n
 
-from overopt.cli import main as cli
 from overopt.worlds.goodhart import ExtremalWorld
 
 ROOT = Path(__file__).parents[2]
 FIT_KEYS = {"group", "law", "alpha", "beta", "alpha_ci", "beta_ci", "r2", "rmse", "points", "d_range", "peak", "status",
             "alternatives"}  # fmt: skip
-
-
-@pytest.fixture
-def command(capsys, monkeypatch):
-    """Run ``overopt ARGS`` in this process; exit status, standard output and error."""
-
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["overopt", *map(str, args)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code or 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
-
-
-@pytest.fixture
-def ask(command):
-    def run(*args):
-        status, out, err = command(*args, "--json")
-        assert (status, err) == (0, "")
-        return json.loads(out, parse_constant=pytest.fail)
-
-    return run
 
 
 def write(path, header, rows):
