@@ -76,7 +76,7 @@ def test_a_part_that_completes_the_study_ends_with_its_report(smoke_copy):
     ("patterns", "labels"),
     [
         (["best-of-n pool"], ["best-of-n pool"]),
-        (["scores w8-p200-s?"], ["scores w8-p200-s0", "scores w8-p200-s1"]),
+        (["scores w8-p800-s?"], ["scores w8-p800-s0", "scores w8-p800-s1"]),
         (["scores/w8-p200-s0.parquet"], ["scores w8-p200-s0"]),
         (["policies/*", "prompts"], ["prompts", "RL w8-p800-s0"]),
     ],
