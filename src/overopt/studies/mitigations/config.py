@@ -47,7 +47,7 @@ class MitigationsConfig:
     length_penalty: float = 0.1
     """Standard deviations of reward for each token beyond."""
     matched_kl: float = 10.0
-    """Nats at which methods are compared in PPO: the slowest runs of the default preset, with wrong labels, just reach it."""
+    """Nats at which methods are compared in PPO; the slowest runs of the default preset just reach them."""
     end_kl: float = 20.0
     """Nats up to which the area lost is taken in PPO."""
     stop_probability: float = 0.9
