@@ -280,7 +280,7 @@ def _minibatches(count: int, batch: int, rng: np.random.Generator) -> list[IntAr
 
 def _step(model: PreTrainedModel, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     if not torch.isfinite(loss):
-        raise NonFiniteError(f"the loss is {float(loss)}; lower training.learning_rate")
+        raise NonFiniteError(f"the loss is {float(loss.detach())}; lower training.learning_rate")
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     if not torch.isfinite(norm):

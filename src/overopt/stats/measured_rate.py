@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from overopt.errors import DataError
 from overopt.stats.checks import check_level, check_same_shape, float_array
@@ -125,14 +125,17 @@ def enumerated(
     )  # fmt: skip
 
 
-def log_interval(value: float, relative_error: float, level: float) -> tuple[float, float]:
+def log_interval(value: float, relative_error: float, level: float, *, units: int | None = None) -> tuple[float, float]:
     """Ends of an interval around a positive estimate whose logarithm is about normal; (nan, nan) for others.
 
-    ``high`` may exceed 1 only to be cut there, which widens nothing that a rate could be.
+    ``units`` are those that the error was estimated from, if they are few: Student's t then stands for the normal. An
+    end above 1 becomes 1, as no rate is above it.
     """
     if not (value > 0 and math.isfinite(relative_error)):
         return math.nan, math.nan
-    factor = math.exp(-float(ndtri((1 - level) / 2)) * relative_error)
+    tail = (1 - level) / 2
+    quantile = -float(ndtri(tail)) if units is None else -float(stdtrit(units - 1, tail))
+    factor = math.exp(quantile * relative_error)
     return value / factor, min(value * factor, 1.0)
 
 

@@ -60,13 +60,13 @@ def splitting_rate(reached: npt.ArrayLike, episodes: npt.ArrayLike, *, level: fl
     share_RL = np.divide(k_RL, n_RL, out=np.zeros_like(k_RL), where=n_RL > 0)
     value_R = share_RL.prod(axis=1)
     value = float(value_R.mean())
-    method = "fixed-effort splitting, log-normal interval over runs"
+    method = "fixed-effort splitting, t interval of logarithms over runs"
     if runs > 1:
         relative = float(value_R.std(ddof=1)) / math.sqrt(runs) / value if value > 0 else math.nan
     else:
         relative = math.sqrt(float(((1 - share_RL) / (n_RL * share_RL)).sum())) if value > 0 else math.nan
         method = "fixed-effort splitting, one run: levels taken for independent"
-    low, high = log_interval(value, relative, level)
+    low, high = log_interval(value, relative, level, units=runs if runs > 1 else None)
     if value == 0:
         low, high, method = 0.0, _bound_without_success(k_RL, n_RL, level), "fixed-effort splitting, rough bound"
     return MeasuredRate(
