@@ -12,7 +12,7 @@ from overopt.errors import ConfigError, NonFiniteError
 from overopt.measure.enumeration import exact_divergence, follow_all
 from overopt.measure.walks import as_columns, counted_rate, draw
 from overopt.optimize import game_curriculum as curriculum_module
-from overopt.optimize.game_curriculum import HELD_OUT, GameCurriculumConfig, game_curriculum, steered_rate
+from overopt.optimize.game_curriculum import GameCurriculumConfig, game_curriculum, steered_rate
 from overopt.optimize.game_training import (
     GameTrainingConfig,
     _best,

@@ -39,7 +39,8 @@ class Ends:
 
     def by_root(self, is_event: BoolArray) -> FloatArray:
         """(R,) the rate of each scenario, a lower bound."""
-        return np.bincount(self.root, weights=self.mass * is_event[self.state], minlength=len(self.missing))
+        found = np.bincount(self.root, weights=self.mass * is_event[self.state], minlength=len(self.missing))
+        return np.asarray(found, dtype=np.float64)
 
     def mean(self, values: FloatArray) -> float:
         """Mean of a number (S,) that an end has, over the paths that were followed."""

@@ -66,7 +66,7 @@ class Proposal:
         # Where the event cannot be met any more, nothing is gained by leaving the policy.
         tilted_BA = np.divide(tilted_BA, total_B1, out=policy_BA.copy(), where=total_B1 > 0)
         with np.errstate(divide="ignore"):
-            return np.log(self.own * policy_BA + (1 - self.own) * tilted_BA)
+            return np.asarray(np.log(self.own * policy_BA + (1 - self.own) * tilted_BA), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -42,9 +42,9 @@ class GameCurriculumConfig:
     """Environments whose gaming is trained away at the end; none: nothing is."""
     away_episodes: int = 2_500
     """What is imitated then."""
-    tolerance: float = 1e-10
+    tolerance: float = 1e-9
     """Probability from which on a path is followed."""
-    steered_tolerance: float = 1e-9
+    steered_tolerance: float = 1e-8
     """That with a forced plan."""
 
     def __post_init__(self) -> None:
