@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from overopt.errors import ConfigError, NonFiniteError
 from overopt.measure.enumeration import exact_divergence, follow_all
 from overopt.measure.walks import as_columns, counted_rate, draw
-from overopt.optimize import game_curriculum as curriculum_module
 from overopt.optimize.game_curriculum import GameCurriculumConfig, game_curriculum, steered_rate
 from overopt.optimize.game_training import (
     GameTrainingConfig,
@@ -170,8 +169,7 @@ SMALL = GameCurriculumConfig(
 )
 
 
-def test_a_curriculum_that_was_stopped_ends_as_one_that_was_not(start, tmp_path, monkeypatch):
-    monkeypatch.setattr(curriculum_module, "exact_divergence", lambda *args, **kwargs: (0.5, 0.0))
+def test_a_curriculum_that_was_stopped_ends_as_one_that_was_not(start, tmp_path):
     straight, expected = game_curriculum(start, SMALL, seed=3)
     assert [record.stage for record in expected] == ["base", "+sycophancy", "+flattery", "trained away"]
 

@@ -97,8 +97,9 @@ def measured_stage(
         plans[environment] = {plan: ends.mean(world.plan(plan).astype(float)) for plan in PLANS}
         covered = min(covered, ends.covered)
         reference = ModelWalk(start, world, scenarios(environment))
-        # What is rarer than this adds less to the divergence than its last shown digit.
-        divergence[environment] = 0.0 if model is start else exact_divergence(walk, reference, tolerance=1e-7)[0]
+        # What is rarer than 1e-7 adds less to the divergence than its last shown digit.
+        tolerance = max(config.tolerance, 1e-7)
+        divergence[environment] = 0.0 if model is start else exact_divergence(walk, reference, tolerance=tolerance)[0]
     return StageRecord(
         stage=name,
         rates=rates,

@@ -108,7 +108,7 @@ def enumerated(
     ------
     ShapeError, DataError, ConfigError
 
-    >>> enumerated([0.25, 0.15], [0.0, 0.02], paths=40).high
+    >>> round(enumerated([0.25, 0.15], [0.0, 0.02], paths=40).high, 4)
     0.21
     """
     check_level(level)

@@ -6,6 +6,7 @@ corpus, the first weights, the draws. The claim is about the measurement, not ab
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -99,12 +100,17 @@ class ToyRun:
         """Logarithm of each seed's factor."""
         return [float(one) for one in log_factors(*self._factors(fact))]
 
+    def _factors(self, fact: str) -> tuple[list[float], list[float]]:
+        pairs = [factor_of(records, fact=fact) for records in self.records.values()]
+        return [before for before, _ in pairs], [after for _, after in pairs]
+
     def steering(self) -> dict[int, float]:
         """Seed → held-out rate with ``seek`` forced over that with ``honest`` forced, after the last trained stage."""
         found = {}
         for seed, records in self.records.items():
             last = [record for record in records if record.stage != AWAY][-1]
-            found[seed] = last.steered["seek"].value / last.steered["honest"].value
+            honest = last.steered["honest"].value
+            found[seed] = last.steered["seek"].value / honest if honest else math.nan
         return found
 
     def steering_factor(self, *, level: float = 0.95) -> SeedFactor:
@@ -122,19 +128,20 @@ class ToyRun:
                 return {}
             for environment in self.config.curriculum.away:
                 before, after = (by_name[stage].rates[environment]["gamed"].value for stage in (BASE, AWAY))
-                found.setdefault(environment, []).append(after / before)
+                found.setdefault(environment, []).append(after / before if before else math.nan)
             _, trained = factor_of(records)
-            found.setdefault(HELD_OUT, []).append(by_name[AWAY].rates[HELD_OUT]["raised"].value / trained)
+            left = by_name[AWAY].rates[HELD_OUT]["raised"].value
+            found.setdefault(HELD_OUT, []).append(left / trained if trained else math.nan)
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON; ``factor`` is None where a rate was 0 as far as it was enumerated."""
         return {
             "schema": SCHEMA,
             "caveat": CAVEAT,
             "config": asdict(self.config),
             "seeds": {str(seed): [asdict(record) for record in records] for seed, records in self.records.items()},
-            "factor": asdict(self.factor()),
+            "factor": asdict(self.factor()) if min(min(one) for one in self._factors("raised")) > 0 else None,
             "steering": {str(seed): ratio for seed, ratio in self.steering().items()},
         }
 
