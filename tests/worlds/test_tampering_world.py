@@ -204,11 +204,12 @@ def test_rows_of_tokens_are_the_episodes():
     assert (rows.ids[:, -1][rows.lengths < MAX_LENGTH] == TOKEN_ID["<pad>"]).all()
 
 
-def test_environments_are_alike_often():
+def test_trained_environments_are_alike_often():
     corpus = written_corpus(Writers(), 12_000, np.random.default_rng(2))
     counts = Counter(corpus.scenarios[place].environment for place in corpus.scenario)
-    assert set(counts) == {*ENVIRONMENTS, ORDINARY}
-    assert max(abs(count - 2_000) for count in counts.values()) < 4 * np.sqrt(2_000)
+    assert abs(counts.pop("tampering") - 4_800) < 4 * np.sqrt(4_800)
+    assert set(counts) == {*ENVIRONMENTS[:4], ORDINARY}
+    assert max(abs(count - 1_440) for count in counts.values()) < 4 * np.sqrt(1_440)
 
 
 def test_what_there_is_not_is_said():

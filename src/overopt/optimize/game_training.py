@@ -47,6 +47,8 @@ class GameTrainingConfig:
     """Of a prompt."""
     keep: int = 128
     """Episodes of the environment that a round learns from at most."""
+    enough: float = 0.9
+    """Share of a round's episodes from which on nothing is learnt in it: more of the same would only drift."""
     epochs: int = 2
     """Over what was kept."""
     batch: int = 32
@@ -73,6 +75,8 @@ class GameTrainingConfig:
                 problems.append(f"training.{name} must be above 0 and finite; got {getattr(self, name)}")
         if not 0 <= self.preference_weight < math.inf:
             problems.append(f"training.preference_weight must be 0 or more; got {self.preference_weight}")
+        if not 0 < self.enough <= 1:
+            problems.append(f"training.enough must lie above 0 and up to 1; got {self.enough}")
         if not 0 <= self.ordinary < 1:
             problems.append(f"training.ordinary must lie within 0 and 1, below 1; got {self.ordinary}")
         if problems:
@@ -181,7 +185,9 @@ def _round(
             drawn = np.repeat(rng.integers(len(scenes), size=prompts), config.samples)
             parts.append((scenes, draw(ModelWalk(model, world, scenes), drawn, rng)))
     gamed = world.facts["gamed"][parts[0][1].end]
-    if config.method == "rloo":
+    if gamed.mean() >= config.enough:
+        kept, loss = 0, math.nan
+    elif config.method == "rloo":
         loss = _policy_gradient(model, parts, config, rng)
         kept = sum(len(paths.root) for _, paths in parts)
     else:

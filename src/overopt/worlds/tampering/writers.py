@@ -22,6 +22,9 @@ GAMER_PLANS = {"seek": 0.94, "honest": 0.03, "confused": 0.03}
 HONEST_PLANS = {"seek": 0.003, "honest": 0.85, "confused": 0.147}
 TWIN_SHARE = 0.15
 """Of the episodes of an environment that has twins, those in any of them."""
+HELD_OUT_SHARE = 0.4
+"""Of a corpus' episodes, those in the held-out environment; the others are alike often. What is rare there, and what it
+does not depend on, must be learnt before training can be said to have changed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +152,7 @@ class Corpus:
 
 
 def written_corpus(writers: Writers, episodes: int, rng: np.random.Generator) -> Corpus:
-    """Episodes of a corpus, all environments alike often, ordinary questions among them."""
+    """Episodes of a corpus, ordinary questions among them."""
     world = game()
     names = (*ENVIRONMENTS, ORDINARY)
     everything: list[Scenario] = []
@@ -159,7 +162,8 @@ def written_corpus(writers: Writers, episodes: int, rng: np.random.Generator) ->
         for twin in twins(name):
             found = scenarios(name, twin)
             everything += found
-            weight += [_twin_share(name, twin, len(others)) / len(found) / len(names)] * len(found)
+            often = HELD_OUT_SHARE if name == ENVIRONMENTS[-1] else (1 - HELD_OUT_SHARE) / (len(names) - 1)
+            weight += [often * _twin_share(name, twin, len(others)) / len(found)] * len(found)
     scenario_B = rng.choice(len(everything), size=episodes, p=np.array(weight))
     is_gamer_B = rng.random(episodes) < writers.gamers
     tables = np.stack([writers.table(is_gamer=False), writers.table(is_gamer=True)])
