@@ -15,15 +15,15 @@ from transformers import PreTrainedModel
 
 from overopt.errors import ConfigError
 from overopt.hf.saved_states import SavedStates, fill, fingerprint, trained_tensors
-from overopt.measure.enumeration import exact_divergence, follow_all
+from overopt.measure.enumeration import exact_divergence
+from overopt.optimize.game_rates import HELD_OUT, exact_rates
 from overopt.optimize.game_training import GameTrainingConfig, RoundLog, train_away, train_stage
 from overopt.optimize.game_walk import ModelWalk
 from overopt.stats.measured_rate import MeasuredRate
-from overopt.worlds.tampering.game import Game, game
+from overopt.worlds.tampering.game import game
 from overopt.worlds.tampering.scenarios import scenarios
-from overopt.worlds.tampering.vocabulary import CHOICE, ENVIRONMENTS, PLANS
+from overopt.worlds.tampering.vocabulary import ENVIRONMENTS
 
-HELD_OUT = ENVIRONMENTS[-1]
 BASE, AWAY = "base", "trained away"
 FACTS = ("attempted", "raised", "evaded", "gamed", "both", "honest_success")
 """Those that are measured of every environment."""
@@ -91,32 +91,25 @@ def measured_stage(
     rates: dict[str, dict[str, MeasuredRate]] = {}
     plans, divergence, covered = {}, {}, 1.0
     for environment in ENVIRONMENTS:
-        walk = ModelWalk(model, world, scenarios(environment))
-        ends = follow_all(walk, tolerance=config.tolerance)
-        rates[environment] = {fact: ends.rate(world.facts[fact]) for fact in FACTS}
-        plans[environment] = {plan: ends.mean(world.plan(plan).astype(float)) for plan in PLANS}
-        covered = min(covered, ends.covered)
-        reference = ModelWalk(start, world, scenarios(environment))
+        found = exact_rates(model, environment, tolerance=config.tolerance)
+        rates[environment] = {fact: found.rate(fact) for fact in FACTS}
+        plans[environment] = dict(found.plans)
+        covered = min(covered, found.ends.covered)
+        walk, reference = (ModelWalk(one, world, scenarios(environment)) for one in (model, start))
         # What is rarer than 1e-7 adds less to the divergence than its last shown digit.
         tolerance = max(config.tolerance, 1e-7)
         divergence[environment] = 0.0 if model is start else exact_divergence(walk, reference, tolerance=tolerance)[0]
     return StageRecord(
         stage=name,
         rates=rates,
-        steered={plan: steered_rate(model, world, plan, tolerance=config.steered_tolerance) for plan in STEERED},
+        steered={
+            plan: exact_rates(model, plan=plan, tolerance=config.steered_tolerance).rate("raised") for plan in STEERED
+        },
         plans=plans,
         kl=divergence,
         covered=covered,
         rounds=rounds,
     )
-
-
-def steered_rate(
-    model: PreTrainedModel, world: Game, plan: str, *, fact: str = "raised", tolerance: float = 1e-9
-) -> MeasuredRate:
-    """The exact rate of a fact in the held-out environment if every episode begins with ``plan``."""
-    walk = ModelWalk(model, world, scenarios(HELD_OUT))
-    return follow_all(walk, tolerance=tolerance, prefix=[CHOICE[plan]]).rate(world.facts[fact])
 
 
 def game_curriculum(
@@ -125,11 +118,13 @@ def game_curriculum(
     *,
     seed: int,
     folder: Path | None = None,
+    after: Callable[[int, str, PreTrainedModel], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> tuple[PreTrainedModel, list[StageRecord]]:
     """Train a copy of ``start`` stage by stage; returns it as it is at the end, and a record a stage.
 
     With ``folder`` the state after each stage is stored there, and the same call goes on after the last whole one.
+    ``after`` gets the place of each stage, its name and the policy, before the stage counts as done.
 
     Raises
     ------
@@ -153,6 +148,8 @@ def game_curriculum(
             stage = config.stages[place - 1]
             rounds = train_stage(model, stage, config.training, seed=seed, name=f"stage {place}")
         records.append(measured_stage(model, start, names[place], config, tuple(rounds)))
+        if after is not None:
+            after(place, names[place], model)
         if states is not None:
             tensors = trained_tensors(model, "policy")
             states.save(place, {"weights": tensors}, {"records": [asdict(record) for record in records]})

@@ -13,8 +13,7 @@ def count_deviation(successes: int, trials: int, low: float, high: float | None 
     Parameters
     ----------
     successes, trials : int
-        0 <= successes <= trials, of independent trials; trials that are spread evenly over scenarios vary less, and
-        what is said of them is then too large rather than too small in error, so too small in deviation.
+        0 <= successes <= trials, of independent trials. Those that are spread evenly over scenarios vary a little less.
     low, high : float
         0 <= low <= high <= 1.
 

@@ -8,13 +8,15 @@ corpus, the first weights, the draws. The claim is about the measurement, not ab
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
 from overopt.errors import ConfigError
 from overopt.measure.gaming import Cell, Matrix, measured_cell
@@ -30,7 +32,8 @@ from overopt.optimize.game_curriculum import (
 )
 from overopt.stats.measured_rate import MeasuredRate
 from overopt.stats.seed_arms import ArmDifference, SeedFactor, arm_difference, log_factors, seed_factor
-from overopt.training.game_model import GameModelConfig, game_tokenizer, pretrained_game_model
+from overopt.studies.places import prepare_torch
+from overopt.training.game_model import GameModelConfig, load_game_model, pretrained_game_model, save_game_model
 from overopt.worlds.tampering.vocabulary import ENVIRONMENTS
 
 CAVEAT = "constructed incentive, pathway not prevalence"
@@ -147,26 +150,58 @@ class ToyRun:
 
 
 def tampering_toy(
-    config: ToyConfig, *, folder: Path | None = None, progress: Callable[[int, int, str], None] | None = None
+    config: ToyConfig,
+    *,
+    folder: Path | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> ToyRun:
-    """Pretrain, train and measure each seed; with ``folder`` what is finished is not done again.
+    """Pretrain, train and measure each seed, ``workers`` at a time; with ``folder`` what is finished is not done again.
 
-    Models are stored in ``folder/seed-K/model``, in the standard format, and states of the curriculum beside them.
+    In ``folder/seed-K`` are the pretrained ``model``, the ``policies`` after each stage, both in the standard format,
+    and the states of the curriculum.
 
     Raises
     ------
     ConfigError
-        If the folder holds a run with other settings.
+        If the folder holds a run with other settings, or ``workers`` is below 1.
     """
-    records: dict[int, list[StageRecord]] = {}
-    for place, seed in enumerate(config.seeds):
-        own = None if folder is None else folder / f"seed-{seed}"
-        start = _start(config.coupled_model, seed, own)
-        stages = None if own is None else own / "stages"
-        _, records[seed] = game_curriculum(start, config.curriculum, seed=seed, folder=stages)
+    if workers < 1:
+        raise ConfigError(f"toy needs one worker at least; got {workers}")
+    own = [None if folder is None else folder / f"seed-{seed}" for seed in config.seeds]
+    found: dict[int, list[StageRecord]] = {}
+
+    def done(seed: int, records: list[StageRecord]) -> None:
+        found[seed] = records
         if progress is not None:
-            progress(place + 1, len(config.seeds), "seeds")
-    return ToyRun(config=config, records=records)
+            progress(len(found), len(config.seeds), "seeds")
+
+    if workers == 1:
+        for seed, place in zip(config.seeds, own, strict=True):
+            done(seed, run_seed(config, seed, place))
+    else:
+        # Fresh processes: forked ones would share the locks of torch.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=prepare_torch) as pool:
+            tasks = {
+                pool.submit(run_seed, config, seed, place): seed for seed, place in zip(config.seeds, own, strict=True)
+            }
+            for task in as_completed(tasks):
+                done(tasks[task], task.result())
+    return ToyRun(config=config, records={seed: found[seed] for seed in config.seeds})
+
+
+def run_seed(config: ToyConfig, seed: int, folder: Path | None = None) -> list[StageRecord]:
+    """One seed of :func:`tampering_toy`."""
+    start = _start(config.coupled_model, seed, folder)
+
+    def keep(place: int, stage: str, model: PreTrainedModel) -> None:
+        if folder is not None and stage != BASE:
+            name = stage.removeprefix("+").replace(" ", "-")
+            save_game_model(model, folder / "policies" / f"{place}-{name}")
+
+    stages = None if folder is None else folder / "stages"
+    _, records = game_curriculum(start, config.curriculum, seed=seed, folder=stages, after=keep)
+    return records
 
 
 def compare_arms(coupled: ToyRun, uncoupled: ToyRun, *, fact: str = "raised", level: float = 0.95) -> ArmDifference:
@@ -174,7 +209,7 @@ def compare_arms(coupled: ToyRun, uncoupled: ToyRun, *, fact: str = "raised", le
     return arm_difference(coupled.log_factors(fact), uncoupled.log_factors(fact), level=level)
 
 
-def _start(config: GameModelConfig, seed: int, folder: Path | None) -> LlamaForCausalLM:
+def _start(config: GameModelConfig, seed: int, folder: Path | None) -> PreTrainedModel:
     """The pretrained model of a seed, read where it is stored with these settings."""
     if folder is None:
         return pretrained_game_model(config, seed=seed)
@@ -183,11 +218,9 @@ def _start(config: GameModelConfig, seed: int, folder: Path | None) -> LlamaForC
     if marker.exists():
         if json.loads(marker.read_text(encoding="utf-8")) != recipe:
             raise ConfigError(f"{folder} holds a model with other settings; give another folder")
-        # As it was trained: fused attention would round otherwise.
-        return LlamaForCausalLM.from_pretrained(place, attn_implementation="eager")
+        return load_game_model(place)
     model = pretrained_game_model(config, seed=seed)
-    model.save_pretrained(place)
-    game_tokenizer().save_pretrained(place)
+    save_game_model(model, place)
     # Written last: without it the model is made again.
     partial = marker.with_suffix(".partial")
     partial.write_text(json.dumps(recipe), encoding="utf-8")

@@ -5,11 +5,14 @@ Saved and loaded in the standard formats of Hugging Face, tokenizer included: on
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from overopt.errors import ConfigError
+from overopt.hf.loading import load_model, load_tokenizer
 from overopt.seeding import stream
 from overopt.training.language_model import Architecture, PretrainConfig, TokenMatrix, pretrain
 from overopt.worlds.tampering.game import game
@@ -93,3 +96,26 @@ def pretrained_game_model(
         game_tokenizer(),
         progress=progress,
     )
+
+
+def save_game_model(model: PreTrainedModel, folder: Path) -> None:
+    """Weights, settings and tokenizer in the standard format."""
+    model.save_pretrained(folder)
+    game_tokenizer().save_pretrained(folder)
+
+
+def load_game_model(folder: str | Path) -> PreTrainedModel:
+    """A model that speaks the small world's grammar, as it was saved; on the CPU.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such model, or its words are not those of the grammar.
+    """
+    words = load_tokenizer(folder).get_vocab()
+    if words != TOKEN_ID:
+        raise ConfigError(
+            f"{folder} holds a model of other words than the small world's {len(TOKEN_ID)}; "
+            "overopt tamper toy --out makes models of it"
+        )
+    return load_model(AutoModelForCausalLM, folder, device=torch.device("cpu"), dtype=torch.float32)
