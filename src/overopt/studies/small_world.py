@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from overopt.errors import ConfigError
 from overopt.measure.gaming import Cell, Matrix, measured_cell
+from overopt.measure.plain import plain
 from overopt.optimize.game_curriculum import (
     AWAY,
     BASE,
@@ -138,14 +139,16 @@ class ToyRun:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; ``factor`` is None where a rate was 0 as far as it was enumerated."""
+        """For JSON; factors are None where a rate was 0 as far as it was enumerated."""
+        ratios = self.steering()
         return {
-            "schema": SCHEMA,
-            "caveat": CAVEAT,
+            "rho": self.config.rho,
             "config": asdict(self.config),
             "seeds": {str(seed): [asdict(record) for record in records] for seed, records in self.records.items()},
             "factor": asdict(self.factor()) if min(min(one) for one in self._factors("raised")) > 0 else None,
-            "steering": {str(seed): ratio for seed, ratio in self.steering().items()},
+            "steering": {str(seed): ratio for seed, ratio in ratios.items()},
+            "steering_factor": asdict(self.steering_factor()) if all(one > 0 for one in ratios.values()) else None,
+            "away": self.away(),
         }
 
 
@@ -207,6 +210,24 @@ def run_seed(config: ToyConfig, seed: int, folder: Path | None = None) -> list[S
 def compare_arms(coupled: ToyRun, uncoupled: ToyRun, *, fact: str = "raised", level: float = 0.95) -> ArmDifference:
     """Do the arms differ in how much the held-out rate was multiplied, seeds being the units?"""
     return arm_difference(coupled.log_factors(fact), uncoupled.log_factors(fact), level=level)
+
+
+def toy_results(runs: Sequence[ToyRun]) -> dict[str, Any]:
+    """Arms for JSON, and how the first differs from each other one; ``None`` where an arm has one seed."""
+    differences = [
+        asdict(compare_arms(runs[0], other)) if min(len(one.config.seeds) for one in (runs[0], other)) > 1 else None
+        for other in runs[1:]
+    ]
+    found = plain(
+        {
+            "schema": SCHEMA,
+            "caveat": CAVEAT,
+            "arms": [run.to_dict() for run in runs],
+            "differences": differences,
+        }
+    )
+    assert isinstance(found, dict)
+    return found
 
 
 def _start(config: GameModelConfig, seed: int, folder: Path | None) -> PreTrainedModel:
