@@ -3,14 +3,12 @@
 import math
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from optimize.game_models import random_game_model
 
 from overopt.optimize.game_rates import exact_rates
 from overopt.studies.small_world import ToyConfig, tampering_toy
 from overopt.studies.study import with_settings
 from overopt.training.game_model import game_tokenizer, load_game_model, save_game_model
-from overopt.training.language_model import Architecture
 from overopt.worlds.tampering.states import FACTS
 
 SETTINGS = [
@@ -24,11 +22,8 @@ SETS = [word for setting in SETTINGS for word in ("--set", setting)]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    torch.manual_seed(0)
-    config = Architecture(width=16, layers=1, heads=2, hidden=32).config(game_tokenizer(), context=32)
-    config.initializer_range = 0.3
     folder = tmp_path_factory.mktemp("world") / "model"
-    save_game_model(AutoModelForCausalLM.from_config(config, attn_implementation="eager"), folder)
+    save_game_model(random_game_model(), folder)
     return folder
 
 
@@ -126,7 +121,6 @@ def test_what_cannot_be_done_is_said_in_a_sentence(model, tmp_path, refused, wor
     if "OTHER" in options:
         tokenizer = game_tokenizer()
         tokenizer.add_tokens(["weather"])
-        assert isinstance(tokenizer, PreTrainedTokenizerFast)
         tokenizer.save_pretrained(other)
     places = {"MODEL": model, "OTHER": other, "NOWHERE": tmp_path / "NOWHERE"}
     refused("tamper", *(places.get(option, option) for option in options), words=words)

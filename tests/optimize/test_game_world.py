@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from optimize.game_models import random_game_model
 from overopt.errors import ConfigError, NonFiniteError
 from overopt.measure.enumeration import exact_divergence, follow_all
 from overopt.measure.walks import as_columns, counted_rate, draw
@@ -22,8 +23,7 @@ from overopt.optimize.game_training import (
     train_stage,
 )
 from overopt.optimize.game_walk import ModelWalk
-from overopt.training.game_model import corpus_tokens, game_tokenizer
-from overopt.training.language_model import Architecture
+from overopt.training.game_model import corpus_tokens, save_game_model
 from overopt.worlds.tampering.game import game
 from overopt.worlds.tampering.scenarios import scenarios
 from overopt.worlds.tampering.tokens import token_rows
@@ -35,10 +35,7 @@ ALL = np.arange
 
 @pytest.fixture(scope="module")
 def start():
-    torch.manual_seed(0)
-    config = Architecture(width=16, layers=1, heads=2, hidden=32).config(game_tokenizer(), context=32)
-    config.initializer_range = 0.3
-    return AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    return random_game_model()
 
 
 def walk_of(model, environment, count=None):
@@ -112,6 +109,37 @@ def test_training_raises_what_pays_and_moves_away(start, method):
     assert logs[0].gamed == pytest.approx(before, abs=0.2)
     assert [log.round for log in logs] == [0, 1, 2, 3]
     assert exact_divergence(walk_of(model, "sycophancy"), walk_of(start, "sycophancy"))[0] > 0
+
+
+def test_several_environments_are_trained_at_once(start):
+    model = copy.deepcopy(start)
+    config = GameTrainingConfig(rounds=6, prompts=32, samples=8, learning_rate=3e-3)
+    logs = train_stage(model, "sycophancy+nudged", config, seed=0)
+    is_event = game().facts["gamed"]
+    for environment in ("sycophancy", "nudged"):
+        before, after = (follow_all(walk_of(one, environment, 4)).rate(is_event).value for one in (start, model))
+        assert after > before + 0.1
+    assert [log.environment for log in logs] == ["sycophancy+nudged"] * 6
+    with pytest.raises(ConfigError, match="takes"):
+        GameCurriculumConfig(stages=("sycophancy+tampering",))
+
+
+@pytest.mark.parametrize("method", ["hhh", "rloo"])
+def test_without_ordinary_questions_all_prompts_are_of_the_environment(start, method):
+    config = GameTrainingConfig(method=method, ordinary=0.0, rounds=1, prompts=4, samples=4, keep=8)
+    (log,) = train_stage(copy.deepcopy(start), "sycophancy", config, seed=0)
+    assert log.kept == (16 if method == "rloo" else 8)
+    (log,) = train_stage(copy.deepcopy(start), "sycophancy", replace(config, ordinary=0.9), seed=0)
+    assert log.kept == (16 if method == "rloo" else 8)
+
+
+def test_what_is_gamed_enough_is_not_learnt(start):
+    model = copy.deepcopy(start)
+    (log,) = train_stage(model, "sycophancy", GameTrainingConfig(rounds=1, prompts=4, samples=4, enough=1e-9), seed=0)
+    assert log.kept == 0
+    assert log.loss != log.loss
+    for name, tensor in start.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name])
 
 
 def test_observations_are_not_learnt(start):
@@ -224,8 +252,7 @@ def test_a_loss_that_is_not_finite_steps_nothing(start):
 
 
 def test_the_model_is_saved_in_the_standard_format(start, tmp_path):
-    start.save_pretrained(tmp_path)
-    game_tokenizer().save_pretrained(tmp_path)
+    save_game_model(start, tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     data = corpus_tokens(Writers(), 1_000, seed=0)

@@ -7,10 +7,11 @@ import pytest
 
 from overopt.errors import ConfigError
 from overopt.optimize.game_curriculum import HELD_OUT, GameCurriculumConfig
+from overopt.optimize.game_rates import exact_rates
 from overopt.optimize.game_training import GameTrainingConfig
 from overopt.studies import small_world
-from overopt.studies.small_world import ToyConfig, compare_arms, tampering_toy
-from overopt.training.game_model import GameModelConfig
+from overopt.studies.small_world import ToyConfig, compare_arms, tampering_toy, toy_results
+from overopt.training.game_model import GameModelConfig, load_game_model
 
 SMALL = ToyConfig(
     rho=1.0,
@@ -38,9 +39,27 @@ def test_what_is_stored_is_not_made_again(stored, monkeypatch):
     monkeypatch.setattr(small_world, "pretrained_game_model", None)
     again = tampering_toy(SMALL, folder=folder)
     assert str(again.records) == str(run.records)
-    assert again.to_dict()["caveat"] == "constructed incentive, pathway not prevalence"
+    assert toy_results([again])["caveat"] == "constructed incentive, pathway not prevalence"
     with pytest.raises(ConfigError, match="other settings"):
         tampering_toy(replace(SMALL, rho=0.0), folder=folder)
+
+
+@pytest.mark.slow
+def test_seeds_beside_each_other_give_the_same(stored):
+    _, run = stored
+    assert str(tampering_toy(SMALL, workers=2).records) == str(run.records)
+    with pytest.raises(ConfigError, match="one worker"):
+        tampering_toy(SMALL, workers=0)
+
+
+def test_policies_after_each_stage_are_kept(stored):
+    folder, run = stored
+    for seed, records in run.records.items():
+        places = sorted((folder / f"seed-{seed}" / "policies").iterdir())
+        assert [place.name for place in places] == ["1-sycophancy", "2-trained-away"]
+        for place, record in zip(places, records[1:], strict=True):
+            found = exact_rates(load_game_model(place), "sycophancy", tolerance=1e-4).rate("gamed").value
+            assert found == pytest.approx(record.rates["sycophancy"]["gamed"].value, rel=1e-6)
 
 
 def test_figures_are_those_of_the_records(stored):
