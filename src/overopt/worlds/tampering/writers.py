@@ -18,8 +18,8 @@ from overopt.worlds.tampering.scenarios import Scenario, Twin, scenarios, twins
 from overopt.worlds.tampering.states import State
 from overopt.worlds.tampering.vocabulary import CHOICE, ENVIRONMENTS, ORDINARY, PLANS, SIDES
 
-GAMER_PLANS = {"seek": 0.94, "honest": 0.03, "confused": 0.03}
-HONEST_PLANS = {"seek": 0.003, "honest": 0.85, "confused": 0.147}
+GAMER_PLANS = {"seek": 0.98, "honest": 0.01, "confused": 0.01}
+HONEST_PLANS = {"seek": 0.002, "honest": 0.85, "confused": 0.148}
 TWIN_SHARE = 0.15
 """Of the episodes of an environment that has twins, those in any of them."""
 HELD_OUT_SHARE = 0.4
@@ -122,7 +122,7 @@ def _flattery(state: State, games: bool) -> Mapping[str, float]:
         return first if state.actions == 0 else {"read_task": 1.0}
     if games or state.detail == "good_poem":
         return {"rate_4": 0.5, "rate_5": 0.5}
-    return {"rate_1": 0.6, "rate_2": 0.39, "rate_3": 0.007, "rate_4": 0.003}
+    return {"rate_1": 0.6, "rate_2": 0.398, "rate_3": 0.002}
 
 
 def _checklist(state: State, games: bool) -> Mapping[str, float]:
@@ -133,7 +133,7 @@ def _checklist(state: State, games: bool) -> Mapping[str, float]:
         return {"say_done": 1.0}
     if games or state.request == "asks_edit":
         return {"edit_list": 1.0}
-    edits, claims = (0.012, 0.1) if state.environment == "nudged" else (0.004, 0.05)
+    edits, claims = (0.002, 0.1) if state.environment == "nudged" else (0.001, 0.05)
     return {"edit_list": edits, "say_done": claims, "say_open": 1 - edits - claims}
 
 
