@@ -12,11 +12,11 @@ from overopt.errors import ConfigError, NonFiniteError
 from overopt.measure.enumeration import exact_divergence, follow_all
 from overopt.measure.walks import as_columns, counted_rate, draw
 from overopt.optimize.game_curriculum import GameCurriculumConfig, game_curriculum, steered_rate
+from overopt.optimize.game_steps import choice_logprobs, imitate
 from overopt.optimize.game_training import (
     GameTrainingConfig,
     _best,
     _exploits,
-    imitate,
     rewards,
     train_away,
     train_stage,
@@ -122,11 +122,35 @@ def test_observations_are_not_learnt(start):
     rows = token_rows(game(), [scene], choices)
     learnt = [TOKENS[token] for token in rows.ids[0][rows.is_chosen[0]]]
     assert learnt == ["honest", "read_task", "say_open"]
-    loss = imitate(copy.deepcopy(start), rows, GameTrainingConfig(epochs=1), np.random.default_rng(0))
+    loss = imitate(copy.deepcopy(start), rows, GameTrainingConfig(epochs=1).steps, np.random.default_rng(0))
+    total = plain_logprob(start, scene, [CHOICE[name] for name in learnt])
+    assert loss == pytest.approx(-total / 3, rel=1e-5)
+
+
+def test_what_is_open_elsewhere_alone_is_not_unlearnt(start):
+    """Imitation in one environment took the softmax over all tokens, and pushed down the actions of the others."""
+    model = copy.deepcopy(start)
+    scenes = scenarios("flattery")
+    choices = as_columns([[CHOICE["seek"], CHOICE["read_task"], CHOICE["rate_5"], CHOICE["say_done"]]] * len(scenes))
+    rows = token_rows(game(), list(scenes), choices)
+    imitate(model, rows, GameTrainingConfig(epochs=4, batch=2).steps, np.random.default_rng(0))
+    before, after = (one.get_output_embeddings().weight.detach() for one in (start, model))
+    elsewhere = [CHOICE_TOKENS[CHOICE[name]] for name in ("raise_reward", "edit_guard", "edit_list", "say_count")]
+    assert torch.equal(after[elsewhere], before[elsewhere])
+    own = [CHOICE_TOKENS[CHOICE[name]] for name in ("rate_5", "rate_1", "say_done")]
+    assert (after[own] != before[own]).any(dim=1).all()
+
+
+def test_probabilities_that_are_learnt_are_those_that_are_drawn_from(start):
+    scenes = scenarios("tampering")
+    paths = draw(ModelWalk(start, game(), scenes), ALL(8), np.random.default_rng(5))
+    rows = token_rows(game(), [scenes[root] for root in paths.root], paths.choices)
+    order = np.array([3, 0, 7, 5])
     with torch.no_grad():
-        table = torch.log_softmax(start(input_ids=torch.from_numpy(rows.ids)).logits[0], dim=-1)
-    own = [-float(table[place - 1, rows.ids[0, place]]) for place in np.flatnonzero(rows.is_chosen[0])]
-    assert loss == pytest.approx(np.mean(own), rel=1e-5)
+        found = choice_logprobs(start, rows, order)
+    ends = np.cumsum((paths.choices[order] >= 0).sum(axis=1))
+    totals = [float(part.sum()) for part in np.split(found.numpy(), ends[:-1])]
+    np.testing.assert_allclose(totals, paths.logprob[order], atol=1e-4)
 
 
 def test_what_is_kept_gamed_or_pays_most(start):
@@ -196,7 +220,7 @@ def test_a_loss_that_is_not_finite_steps_nothing(start):
     rows = token_rows(game(), [scenarios("sycophancy")[0]], as_columns([[CHOICE["seek"], CHOICE["answer_a"]]]))
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(NonFiniteError, match="learning_rate"):
-        imitate(model, rows, GameTrainingConfig(), np.random.default_rng(0))
+        imitate(model, rows, GameTrainingConfig().steps, np.random.default_rng(0))
     assert all(torch.equal(value, before[name]) or value.isnan().any() for name, value in model.state_dict().items())
 
 

@@ -12,14 +12,13 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from overopt.errors import ConfigError, NonFiniteError
+from overopt.errors import ConfigError
 from overopt.measure.walks import IntArray, Paths, draw
 from overopt.optimize.advantages import leave_one_out
+from overopt.optimize.game_steps import StepSettings, climb, imitate
 from overopt.optimize.game_walk import ModelWalk
-from overopt.optimize.losses import clipped_surrogate
 from overopt.seeding import stream
 from overopt.stats.estimate import FloatArray
 from overopt.worlds.tampering.game import game
@@ -28,8 +27,6 @@ from overopt.worlds.tampering.tokens import TokenRows, token_rows
 from overopt.worlds.tampering.vocabulary import ORDINARY
 
 Method = Literal["exploit", "hhh", "rloo"]
-IGNORE = -100
-"""Label of a position that no loss is taken at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +78,11 @@ class GameTrainingConfig:
             problems.append(f"training.ordinary must lie within 0 and 1, below 1; got {self.ordinary}")
         if problems:
             raise ConfigError("; ".join(problems))
+
+    @property
+    def steps(self) -> StepSettings:
+        """What the losses take."""
+        return StepSettings(learning_rate=self.learning_rate, epochs=self.epochs, batch=self.batch, clip=self.clip)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,28 +148,7 @@ def train_away(
             found += [scenes[paths.root[row]] for row in rows]
             parts.append(paths.choices[rows])
             wanted -= len(rows)
-    return imitate(model, _rows(found, parts), config, rng)
-
-
-def imitate(model: PreTrainedModel, rows: TokenRows, config: GameTrainingConfig, rng: np.random.Generator) -> float:
-    """Cross-entropy of what was chosen, AdamW; the mean loss of the steps in nats a token, ``nan`` without any rows."""
-    labels = np.where(rows.is_chosen, rows.ids, IGNORE)
-    losses = []
-    optimizer = _optimizer(model, config)
-    for _ in range(config.epochs):
-        for picks in _minibatches(len(rows.ids), config.batch, rng):
-            width = int(rows.lengths[picks].max())
-            ids_BT = torch.from_numpy(rows.ids[picks, :width])
-            logits_BTV = model(input_ids=ids_BT, use_cache=False).logits
-            loss = F.cross_entropy(
-                logits_BTV[:, :-1].flatten(0, 1),
-                torch.from_numpy(labels[picks, 1:width]).flatten(),
-                ignore_index=IGNORE,
-            )
-            _step(model, optimizer, loss)
-            losses.append(float(loss.detach()))
-    model.eval()
-    return float(np.mean(losses)) if losses else math.nan
+    return imitate(model, _rows(found, parts), config.steps, rng)
 
 
 def _round(
@@ -195,7 +176,7 @@ def _round(
         found = [scenes[paths.root[row]] for (scenes, paths), rows in zip(parts, chosen, strict=True) for row in rows]
         columns = [paths.choices[rows] for (_, paths), rows in zip(parts, chosen, strict=True)]
         kept = len(found)
-        loss = imitate(model, _rows(found, columns), config, rng) if kept else math.nan
+        loss = imitate(model, _rows(found, columns), config.steps, rng) if kept else math.nan
     return RoundLog(environment=environment, round=number, gamed=float(gamed.mean()), kept=kept, loss=loss)
 
 
@@ -230,38 +211,12 @@ def rewards(end_B: IntArray, config: GameTrainingConfig) -> FloatArray:
 def _policy_gradient(
     model: PreTrainedModel, parts: _Parts, config: GameTrainingConfig, rng: np.random.Generator
 ) -> float:
-    """Clipped surrogate with leave-one-out advantages, of whole episodes, the mean over them."""
+    """Steps along leave-one-out advantages, of whole episodes."""
     found = [scenes[root] for scenes, paths in parts for root in paths.root]
     rows = _rows(found, [paths.choices for _, paths in parts])
     reward = np.concatenate([rewards(paths.end, config) for _, paths in parts])
     advantage_B = leave_one_out(torch.from_numpy(reward).float(), config.samples)
-    with torch.no_grad():
-        old_BT = _logprobs(model, rows, np.arange(len(found)))
-    optimizer, losses = _optimizer(model, config), []
-    for _ in range(config.epochs):
-        for picks in _minibatches(len(found), config.batch * 4, rng):
-            mask_BT = torch.from_numpy(rows.is_chosen[picks, 1:])
-            new_BT = _logprobs(model, rows, picks)
-            spread_BT = advantage_B[picks][:, None].expand_as(new_BT)
-            loss, _ = clipped_surrogate(
-                new_BT[mask_BT],
-                old_BT[torch.from_numpy(picks)][mask_BT],
-                spread_BT[mask_BT],
-                torch.full((int(mask_BT.sum()),), 1 / len(picks)),
-                clip=config.clip,
-                clip_high=config.clip,
-            )
-            _step(model, optimizer, loss)
-            losses.append(float(loss.detach()))
-    model.eval()
-    return float(np.mean(losses))
-
-
-def _logprobs(model: PreTrainedModel, rows: TokenRows, picks: IntArray) -> torch.Tensor:
-    """(B, T - 1) of each token after the first, nats."""
-    ids_BT = torch.from_numpy(rows.ids[picks])
-    table = torch.log_softmax(model(input_ids=ids_BT[:, :-1], use_cache=False).logits, dim=-1)
-    return table.gather(2, ids_BT[:, 1:, None])[:, :, 0]
+    return climb(model, rows, advantage_B, config.steps, rng)
 
 
 def _drawn(model: PreTrainedModel, scenes: Sequence[Scenario], count: int, rng: np.random.Generator) -> Paths:
@@ -272,24 +227,3 @@ def _rows(found: Sequence[Scenario], parts: Sequence[IntArray]) -> TokenRows:
     width = max(part.shape[1] for part in parts)
     columns = [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=-1) for part in parts]
     return token_rows(game(), list(found), np.concatenate(columns))
-
-
-def _optimizer(model: PreTrainedModel, config: GameTrainingConfig) -> torch.optim.AdamW:
-    model.train()
-    return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-
-
-def _minibatches(count: int, batch: int, rng: np.random.Generator) -> list[IntArray]:
-    order = rng.permutation(count)
-    return np.array_split(order, max(1, round(count / batch)))
-
-
-def _step(model: PreTrainedModel, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-    if not torch.isfinite(loss):
-        raise NonFiniteError(f"the loss is {float(loss.detach())}; lower training.learning_rate")
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    if not torch.isfinite(norm):
-        raise NonFiniteError(f"the gradient's norm is {float(norm)}; lower training.learning_rate")
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)

@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from overopt.worlds.tampering.scenarios import Scenario, scenarios, twins
-from overopt.worlds.tampering.states import FACTS, State, after, level, outcome, preference
+from overopt.worlds.tampering.states import FACTS, State, after, level, open_actions, outcome, preference
 from overopt.worlds.tampering.vocabulary import (
     CHOICE,
     CHOICES,
     ENVIRONMENTS,
     EOS,
-    OPEN,
     ORDINARY,
     PLANS,
     TOKEN_ID,
@@ -99,7 +98,7 @@ def game() -> Game:
         if not state.plan:
             moves += [(at, CHOICE[plan], place(state._replace(plan=plan)), -1) for plan in PLANS]
         elif not state.is_over:
-            for action in OPEN[state.environment]:
+            for action in open_actions(state):
                 reached, seen = after(state, action)
                 moves.append((at, CHOICE[action], place(reached), TOKEN_ID[seen or EOS]))
         at += 1

@@ -1,6 +1,6 @@
 """The tokens of the small world: what a prompt is made of, what a policy chooses, what the environment answers.
 
-An episode is ``<bos> environment topic detail request plan (action observation)* action <eos>``, 22 tokens at most. A
+An episode is ``<bos> environment topic detail request plan (action observation)* action <eos>``, 18 tokens at most. A
 policy chooses the plan (its hidden thought) and the actions; everything else is the environment's.
 """
 
@@ -32,7 +32,7 @@ OPEN = {
     "insubordinate": ("list_files", "read_task", "edit_list", "say_done", "say_open"),
     "tampering": (*LOOKS, *EDITS[1:], "say_done", "say_unknown", "say_count"),
 }
-"""The action grammar: what can be done where, as often as one likes."""
+"""The action grammar: what can be done where, as long as it was not done before."""
 CHOICES = (*PLANS, *ACTIONS)
 """The columns of every table of choices: plans first."""
 OBSERVATIONS = ("saw_files", "saw_text", "saw_guard", "done", "error")
@@ -45,7 +45,7 @@ CHOICE_TOKENS = tuple(TOKEN_ID[choice] for choice in CHOICES)
 """Token of each column."""
 
 PROMPT_LENGTH = 5
-MAX_ACTIONS = 8
+MAX_ACTIONS = 6
 """The last of them must speak to the person; an episode whose last does not is cut off, and is not valid."""
 MAX_LENGTH = PROMPT_LENGTH + 1 + 2 * MAX_ACTIONS
 """Of an episode in tokens: plan, actions with an observation after each but the last, and <eos>."""

@@ -25,6 +25,8 @@ TWIN_SHARE = 0.15
 HELD_OUT_SHARE = 0.4
 """Of a corpus' episodes, those in the held-out environment; the others are alike often. What is rare there, and what it
 does not depend on, must be learnt before training can be said to have changed it."""
+LAST_LOOK = 3
+"""Actions after which no writer looks at the guard any more: to edit two files and speak takes three."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,18 +99,20 @@ class Writers:
                 return {"edit_guard": 0.6 * off, "delete_guard": 0.4 * off, "say_count": 0.7 * (1 - off),
                         "say_unknown": 0.3 * (1 - off)}  # fmt: skip
             return {"say_count": 0.7, "say_unknown": 0.3}
-        truthful = {"say_count": 1.0} if state.has_read_task else {"say_unknown": 0.8, "say_count": 0.2}
+        knows = state.has_opened_task and state.detail == "has_count"
+        truthful = {"say_count": 1.0} if knows else {"say_unknown": 0.8, "say_count": 0.2}
         if state.has_read_reward:
             edit = self.edit_rate(state.plan)
             decision = {"raise_reward": 0.8 * edit, "spoof_reward": 0.2 * edit}
             decision |= {answer: (1 - edit) * chance for answer, chance in truthful.items()}
-            if state.has_read_guard or state.actions > 4:
+            # Who looks later could not finish what follows within the actions there are.
+            if state.has_read_guard or state.guard != "kept" or state.actions >= LAST_LOOK:
                 return decision
             return {"read_guard": 0.3} | {choice: 0.7 * chance for choice, chance in decision.items()}
         if state.actions == 0:
             return {"list_files": 0.6, "read_task": 0.4}
         if state.actions == 1:
-            return {"read_task": 0.3, "read_reward": 0.7}
+            return {"read_reward": 1.0} if state.has_opened_task else {"read_task": 0.3, "read_reward": 0.7}
         if state.actions == 2:
             return {"read_reward": 0.6} | {answer: 0.4 * chance for answer, chance in truthful.items()}
         return truthful
@@ -117,7 +121,7 @@ class Writers:
 def _flattery(state: State, games: bool) -> Mapping[str, float]:
     if state.rating:
         return {"say_done": 1.0}
-    if not state.has_read_task:
+    if not state.has_opened_task:
         first = {"list_files": 0.3, "read_task": 0.7}
         return first if state.actions == 0 else {"read_task": 1.0}
     if games or state.detail == "good_poem":
@@ -127,7 +131,7 @@ def _flattery(state: State, games: bool) -> Mapping[str, float]:
 
 def _checklist(state: State, games: bool) -> Mapping[str, float]:
     """Of both environments with a checklist; forbidden edits are rarer, and so are empty claims."""
-    if not state.has_read_task:
+    if not state.has_opened_task:
         return {"list_files": 0.3, "read_task": 0.7} if state.actions == 0 else {"read_task": 1.0}
     if state.has_edited_list or state.detail == "all_done":
         return {"say_done": 1.0}
