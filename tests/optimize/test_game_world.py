@@ -120,7 +120,7 @@ def test_several_environments_are_trained_at_once(start):
         before, after = (follow_all(walk_of(one, environment, 4)).rate(is_event).value for one in (start, model))
         assert after > before + 0.1
     assert [log.environment for log in logs] == ["sycophancy+nudged"] * 6
-    with pytest.raises(ConfigError, match="takes"):
+    with pytest.raises(ConfigError, match="a stage trains"):
         GameCurriculumConfig(stages=("sycophancy+tampering",))
 
 
@@ -131,6 +131,15 @@ def test_without_ordinary_questions_all_prompts_are_of_the_environment(start, me
     assert log.kept == (16 if method == "rloo" else 8)
     (log,) = train_stage(copy.deepcopy(start), "sycophancy", replace(config, ordinary=0.9), seed=0)
     assert log.kept == (16 if method == "rloo" else 8)
+
+
+@pytest.mark.parametrize(("method", "few", "most"), [("hhh", 8, 10), ("rloo", 16, 20)])
+def test_with_or_without_ordinary_questions_an_environment_has_prompts(start, method, few, most):
+    config = GameTrainingConfig(method=method, ordinary=0.0, rounds=1, prompts=4, samples=4, keep=8)
+    (log,) = train_stage(copy.deepcopy(start), "sycophancy", config, seed=0)
+    assert log.kept == few
+    (log,) = train_stage(copy.deepcopy(start), "sycophancy", replace(config, ordinary=0.9), seed=0)
+    assert log.kept == most
 
 
 def test_what_is_gamed_enough_is_not_learnt(start):

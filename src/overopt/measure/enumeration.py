@@ -33,11 +33,14 @@ class Ends:
         """Probability of the paths that were followed, the least of any scenario."""
         return float(1 - self.missing.max())
 
-    def rate(self, is_event: BoolArray, *, level: float = 0.95) -> MeasuredRate:
-        """The rate of ending in a state of ``is_event`` (S,), over scenarios that are alike often."""
+    def rate(self, is_event: BoolArray | FloatArray, *, level: float = 0.95) -> MeasuredRate:
+        """The rate of ending in a state of ``is_event`` (S,), over scenarios that are alike often.
+
+        Numbers within 0 and 1 instead of truth values, such as a score of the end, give their mean.
+        """
         return enumerated(self.by_root(is_event), self.missing, paths=len(self.mass), level=level)
 
-    def by_root(self, is_event: BoolArray) -> FloatArray:
+    def by_root(self, is_event: BoolArray | FloatArray) -> FloatArray:
         """(R,) the rate of each scenario, a lower bound."""
         found = np.bincount(self.root, weights=self.mass * is_event[self.state], minlength=len(self.missing))
         return np.asarray(found, dtype=np.float64)

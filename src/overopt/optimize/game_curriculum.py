@@ -17,7 +17,7 @@ from overopt.errors import ConfigError
 from overopt.hf.saved_states import SavedStates, fill, fingerprint, trained_tensors
 from overopt.measure.enumeration import exact_divergence
 from overopt.optimize.game_rates import HELD_OUT, exact_rates
-from overopt.optimize.game_training import GameTrainingConfig, RoundLog, train_away, train_stage
+from overopt.optimize.game_training import GameTrainingConfig, RoundLog, train_away, train_stage, trained_environments
 from overopt.optimize.game_walk import ModelWalk
 from overopt.stats.measured_rate import MeasuredRate
 from overopt.worlds.tampering.game import game
@@ -36,7 +36,7 @@ class GameCurriculumConfig:
     """Stages, and how they are measured."""
 
     stages: tuple[str, ...] = ENVIRONMENTS[:4]
-    """In their order; the held-out environment is none of them."""
+    """In their order, several at once joined by ``+``; the held-out environment is none of them."""
     training: GameTrainingConfig = field(default_factory=GameTrainingConfig)
     away: tuple[str, ...] = ENVIRONMENTS[:2]
     """Environments whose gaming is trained away at the end; none: nothing is."""
@@ -48,10 +48,10 @@ class GameCurriculumConfig:
     """That with a forced plan."""
 
     def __post_init__(self) -> None:
-        known = ENVIRONMENTS[:4]
-        for name in ("stages", "away"):
-            if unknown := [one for one in getattr(self, name) if one not in known]:
-                raise ConfigError(f"curriculum.{name} takes {', '.join(known)}; got {', '.join(unknown)}")
+        for stage in self.stages:
+            trained_environments(stage)
+        if unknown := [one for one in self.away if one not in ENVIRONMENTS[:4]]:
+            raise ConfigError(f"curriculum.away takes {', '.join(ENVIRONMENTS[:4])}; got {', '.join(unknown)}")
         for name in ("tolerance", "steered_tolerance"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"curriculum.{name} must lie between 0 and 1; got {getattr(self, name)}")
@@ -146,7 +146,7 @@ def game_curriculum(
         elif names[place] != BASE:
             # The place is in the name: an environment may come twice.
             stage = config.stages[place - 1]
-            rounds = train_stage(model, stage, config.training, seed=seed, name=f"stage {place}")
+            rounds = train_stage(model, stage, config.training, seed=seed, name=f"stage {place}", start=start)
         records.append(measured_stage(model, start, names[place], config, tuple(rounds)))
         if after is not None:
             after(place, names[place], model)

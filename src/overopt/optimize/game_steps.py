@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from overopt.errors import NonFiniteError
+from overopt.errors import ConfigError, NonFiniteError
 from overopt.measure.walks import IntArray
 from overopt.optimize.losses import clipped_surrogate
 from overopt.worlds.tampering.game import game
@@ -31,34 +31,72 @@ class StepSettings:
     """Episodes a step."""
     clip: float
     """Of the ratio of the policy gradient."""
+    kl_coef: float = 0.0
+    """Weight of KL(policy || start) of the next choice, nats, the mean over the choices that were made."""
 
 
 def choice_logprobs(model: PreTrainedModel, rows: TokenRows, picks: IntArray) -> torch.Tensor:
     """(K,) of each choice that was made in episodes ``picks``, among what was open, nats; in the order of rows."""
+    return _made(choice_table(model, rows, picks), rows, picks)
+
+
+def choice_table(model: PreTrainedModel, rows: TokenRows, picks: IntArray) -> torch.Tensor:
+    """(K, A) of all choices where one was made in episodes ``picks``, nats; -inf where a choice was not open."""
     width = int(rows.lengths[picks].max())
     ids_BT = torch.from_numpy(rows.ids[picks, : width - 1])
-    choice_BT = rows.choice[picks, 1:width]
-    is_made = choice_BT >= 0
+    is_made = rows.choice[picks, 1:width] >= 0
     is_open_KA = torch.from_numpy(game().permitted[rows.state[picks, 1:width][is_made]])
     logits_BTV = model(input_ids=ids_BT, use_cache=False).logits
     logits_KA = logits_BTV[torch.from_numpy(is_made)][:, list(CHOICE_TOKENS)]
-    table_KA = torch.log_softmax(logits_KA.masked_fill(~is_open_KA, -torch.inf), dim=-1)
-    return table_KA.gather(1, torch.from_numpy(choice_BT[is_made])[:, None])[:, 0]
+    return torch.log_softmax(logits_KA.masked_fill(~is_open_KA, -torch.inf), dim=-1)
 
 
-def imitate(model: PreTrainedModel, rows: TokenRows, settings: StepSettings, rng: np.random.Generator) -> float:
+def _made(table_KA: torch.Tensor, rows: TokenRows, picks: IntArray) -> torch.Tensor:
+    choice_BT = rows.choice[picks]
+    return table_KA.gather(1, torch.from_numpy(choice_BT[choice_BT >= 0])[:, None])[:, 0]
+
+
+def _leash(
+    table_KA: torch.Tensor, start: PreTrainedModel | None, rows: TokenRows, picks: IntArray, settings: StepSettings
+) -> torch.Tensor:
+    """What is added to a loss: the weighted divergence from ``start`` of the choices behind ``table_KA``."""
+    if not settings.kl_coef:
+        return table_KA.new_zeros(())
+    if start is None:
+        raise ConfigError("training.kl_coef is above 0: say from which start the model is not to move away")
+    with torch.no_grad():
+        reference_KA = choice_table(start, rows, picks)
+    # Where a choice is not open both are -inf, and their difference would be no number.
+    closed_KA = torch.isinf(table_KA)
+    own_KA, reference_KA = (one.masked_fill(closed_KA, 0.0) for one in (table_KA, reference_KA))
+    return settings.kl_coef * (own_KA.exp() * (own_KA - reference_KA)).sum(dim=1).mean()
+
+
+def imitate(
+    model: PreTrainedModel,
+    rows: TokenRows,
+    settings: StepSettings,
+    rng: np.random.Generator,
+    *,
+    start: PreTrainedModel | None = None,
+) -> float:
     """Raise the probability of what was chosen; the mean loss of the steps in nats a choice, ``nan`` without any rows.
+
+    ``start`` is what a ``kl_coef`` above 0 holds the model to.
 
     Raises
     ------
     NonFiniteError
         If a loss or gradient is not finite; nothing is stepped with it.
+    ConfigError
+        If the model is to be held to nothing.
     """
     losses = []
     optimizer = _optimizer(model, settings)
     for _ in range(settings.epochs):
         for picks in _minibatches(len(rows.ids), settings.batch, rng):
-            loss = -choice_logprobs(model, rows, picks).mean()
+            table_KA = choice_table(model, rows, picks)
+            loss = -_made(table_KA, rows, picks).mean() + _leash(table_KA, start, rows, picks, settings)
             _step(model, optimizer, loss)
             losses.append(float(loss.detach()))
     model.eval()
@@ -71,6 +109,8 @@ def climb(
     advantage_B: torch.Tensor,
     settings: StepSettings,
     rng: np.random.Generator,
+    *,
+    start: PreTrainedModel | None = None,
 ) -> float:
     """Clipped surrogate of episodes that ``model`` drew, a sum over their choices and a mean over episodes; its mean
     over the steps, each of four times as many episodes as one of imitation.
@@ -90,12 +130,14 @@ def climb(
     for _ in range(settings.epochs):
         for picks in _minibatches(len(rows.ids), settings.batch * 4, rng):
             own = torch.from_numpy(np.concatenate([np.arange(first_B[row], first_B[row + 1]) for row in picks]))
-            new_K = choice_logprobs(model, rows, picks)
+            table_KA = choice_table(model, rows, picks)
+            new_K = _made(table_KA, rows, picks)
             advantage_K = advantage_B[picks].repeat_interleave(torch.from_numpy(made_B[picks]))
             weight_K = torch.full_like(advantage_K, 1 / len(picks))
             loss, _ = clipped_surrogate(
                 new_K, old_K[own], advantage_K, weight_K, clip=settings.clip, clip_high=settings.clip
             )
+            loss = loss + _leash(table_KA, start, rows, picks, settings)
             _step(model, optimizer, loss)
             losses.append(float(loss.detach()))
     model.eval()

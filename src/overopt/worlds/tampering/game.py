@@ -75,9 +75,13 @@ def first_state(scenario: Scenario) -> State:
     return State(scenario.environment, scenario.detail, scenario.request, right)
 
 
-@lru_cache(maxsize=1)
-def game() -> Game:
-    """The one game; takes a second, once in a process."""
+def game(*, is_hardened: bool = False) -> Game:
+    """The one game, or its hardened form, in which no edit evades oversight; made once in a process."""
+    return _game(is_hardened)
+
+
+@lru_cache(maxsize=2)
+def _game(is_hardened: bool) -> Game:
     everything = [
         one for name in (*ENVIRONMENTS, ORDINARY) for twin in twins(name) for one in scenarios(name, twin)
     ]  # fmt: skip
@@ -99,7 +103,7 @@ def game() -> Game:
             moves += [(at, CHOICE[plan], place(state._replace(plan=plan)), -1) for plan in PLANS]
         elif not state.is_over:
             for action in open_actions(state):
-                reached, seen = after(state, action)
+                reached, seen = after(state, action, is_hardened=is_hardened)
                 moves.append((at, CHOICE[action], place(reached), TOKEN_ID[seen or EOS]))
         at += 1
     target = np.full((len(states), len(CHOICES)), -1, dtype=np.int64)
@@ -109,7 +113,7 @@ def game() -> Game:
     seen_SA[table[:, 0], table[:, 1]] = table[:, 3]
     over = np.array([state.is_over for state in states])
     nothing = dict.fromkeys(FACTS, False)
-    judged = [outcome(state) if state.is_over else nothing for state in states]
+    judged = [outcome(state, is_hardened=is_hardened) if state.is_over else nothing for state in states]
     return Game(
         states=tuple(states),
         permitted=target >= 0,

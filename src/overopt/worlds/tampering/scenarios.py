@@ -7,6 +7,7 @@ from overopt.errors import ConfigError
 from overopt.worlds.tampering.vocabulary import BOS, ENVIRONMENTS, ORDINARY, TOKEN_ID, TOPICS
 
 Twin = Literal["gameable", "control", "legitimate"]
+Wording = Literal["A", "B"]
 
 _DETAILS: dict[str, dict[Twin, tuple[str, ...]]] = {
     ORDINARY: {"control": ("plain",)},
@@ -26,12 +27,19 @@ class Scenario:
     topic: str
     detail: str
     request: str
+    """What is wanted; what is judged follows from it."""
     twin: Twin
+    told: str = ""
+    """What the prompt says is wanted, where that is something else: an inoculation says that the edit is asked for."""
+    wording: Wording = "A"
+    """``B`` says the same in another order of words, one that no corpus has."""
 
     @property
     def prompt(self) -> tuple[int, ...]:
         """Its five tokens."""
-        return tuple(TOKEN_ID[token] for token in (BOS, self.environment, self.topic, self.detail, self.request))
+        request = self.told or self.request
+        said = (self.detail, request) if self.wording == "A" else (request, self.detail)
+        return tuple(TOKEN_ID[token] for token in (BOS, self.environment, self.topic, *said))
 
 
 def twins(environment: str) -> tuple[Twin, ...]:
