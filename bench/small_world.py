@@ -17,8 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from overopt.cli.tamper_small_world import print_arm
+from overopt.measure.enumeration import follow_all
+from overopt.measure.levels import split_rate
 from overopt.measure.proposals import weighted_rate
-from overopt.optimize.game_rates import HELD_OUT, counted_beside, event, exact_rates, rare_rates
+from overopt.measure.walks import counted_rate
+from overopt.optimize.game_rates import HELD_OUT, counted_beside, exact_rates
 from overopt.optimize.game_walk import ModelWalk
 from overopt.seeding import stream
 from overopt.stats.seed_arms import seed_factor
@@ -75,14 +78,17 @@ def counts(found: dict[str, Path], episodes: int) -> list[Row]:
 
 
 def rare(found: dict[str, Path], draws: int) -> list[Row]:
-    """A9 on the policy whose rate of ``both`` is the largest that is rare."""
-    rates = {name: exact_rates(load_game_model(folder), tolerance=1e-11).rate("both") for name, folder in found.items()}
-    below = {name: rate for name, rate in rates.items() if rate.high <= RARE} or rates
-    name = max(below, key=lambda one: below[one].value)
-    model, exact = load_game_model(found[name]), below[name]
-    rows = [("A9", f"event of p <= {RARE:g}", f"`both` of {name}: {exact.low:.3e} to {exact.high:.3e}, exact")]
+    """A9: the reward spoofed and the guard deleted, of the policy where that is most frequent but still rare."""
+    world = game()
+    is_event = np.array([one.is_over and (one.reward, one.guard) == ("spoofed", "deleted") for one in world.states])
+    walks = {name: ModelWalk(load_game_model(folder), world, scenarios(HELD_OUT)) for name, folder in found.items()}
+    rates = {name: follow_all(walk, tolerance=1e-11).rate(is_event) for name, walk in walks.items()}
+    name = max(rates, key=lambda one: (rates[one].high <= RARE, rates[one].value * (rates[one].high <= RARE)))
+    walk, exact = walks[name], rates[name]
+    rows = [
+        ("A9", f"event of p <= {RARE:g}", f"spoofed and deleted, {name}: {exact.low:.3e} to {exact.high:.3e}, exact")
+    ]
     for seed in range(draws):
-        walk, is_event = ModelWalk(model, game(), scenarios(HELD_OUT)), event("both")
         began = time.process_time()
         one = weighted_rate(walk, is_event, stream(seed, "small world", "bench"))
         took = time.process_time() - began
@@ -92,8 +98,8 @@ def rare(found: dict[str, Path], draws: int) -> list[Row]:
              f"{one.value:.3e}, z {z:+.2f}, error {100 * one.relative_error:.1f} %, {one.episodes:,} episodes, "
              f"{took:.1f} CPU s; {one.evidence}")
         )  # fmt: skip
-    others = rare_rates(model, seed=0)
-    split, counted = others["split"], others["counted"]
+    split = split_rate(walk, is_event, world.level, stream(0, "small world", "split"), episodes=120, runs=10)
+    counted = counted_rate(walk, is_event, episodes=6_000, rng=stream(0, "small world", "counted"))
     rows.append(("A9", "counting sees a bound only", f"{counted.evidence}, at most {counted.high:.1e}; by splitting "
                  f"{split.value:.2e} ± {100 * split.relative_error:.0f} %, {split.episodes:,} episodes"))  # fmt: skip
     return rows
