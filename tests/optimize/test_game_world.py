@@ -124,15 +124,6 @@ def test_several_environments_are_trained_at_once(start):
         GameCurriculumConfig(stages=("sycophancy+tampering",))
 
 
-@pytest.mark.parametrize("method", ["hhh", "rloo"])
-def test_without_ordinary_questions_all_prompts_are_of_the_environment(start, method):
-    config = GameTrainingConfig(method=method, ordinary=0.0, rounds=1, prompts=4, samples=4, keep=8)
-    (log,) = train_stage(copy.deepcopy(start), "sycophancy", config, seed=0)
-    assert log.kept == (16 if method == "rloo" else 8)
-    (log,) = train_stage(copy.deepcopy(start), "sycophancy", replace(config, ordinary=0.9), seed=0)
-    assert log.kept == (16 if method == "rloo" else 8)
-
-
 @pytest.mark.parametrize(("method", "few", "most"), [("hhh", 8, 10), ("rloo", 16, 20)])
 def test_with_or_without_ordinary_questions_an_environment_has_prompts(start, method, few, most):
     config = GameTrainingConfig(method=method, ordinary=0.0, rounds=1, prompts=4, samples=4, keep=8)
