@@ -11,6 +11,7 @@ import typer
 from overopt.cli.extras import require_models
 from overopt.cli.tamper_export import export, import_log
 from overopt.cli.tamper_monitor import monitor
+from overopt.cli.tamper_small_world import exact, importance, toy
 from overopt.cli.tamper_views import heading, print_episode, print_json, print_matrix, print_outcome
 from overopt.errors import ConfigError, StorageError
 
@@ -282,6 +283,9 @@ def report(
 app.command("monitor")(monitor)
 app.command("export")(export)
 app.command("import")(import_log)
+app.command("toy")(toy)
+app.command("exact")(exact)
+app.command("importance")(importance)
 
 
 @app.command("selfcheck")

@@ -5,9 +5,10 @@ A cell is k of n episodes, and episodes of one scenario are alike, so intervals 
 that were enumerated or weighted instead of counted fit into the same matrix and say so.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,10 +16,10 @@ import polars as pl
 from overopt.errors import DataError
 from overopt.measure.plain import plain
 from overopt.records.outcomes import FACTS
+from overopt.stats.measured_rate import Estimator, MeasuredRate
 from overopt.stats.rates import clustered_rate, rate
 
 SCHEMA = "overopt.gaming/1"
-Estimator = Literal["counted", "exact", "weighted"]
 SHOWN = ("valid", "attempted", "raised", "evaded", "gamed", "honest_success")
 """Facts of a matrix, in its order."""
 
@@ -45,6 +46,10 @@ class Cell:
     """Scenarios."""
     mass: float | None = None
     """Of ``exact``: the probability of all episodes that were looked at."""
+    effective: float | None = None
+    """Of ``weighted``: effective sample size."""
+    relative_error: float | None = None
+    """Of ``weighted`` and ``split``: standard error over the value."""
 
     @property
     def counts(self) -> str:
@@ -57,7 +62,9 @@ class Cell:
             return f"{self.successes:,.0f}/{self.trials:,}"
         if self.estimator == "exact":
             return f"mass {self.mass:.6f}"
-        return f"{self.trials:,} weighted"
+        if self.effective is not None:
+            return f"{self.trials:,} weighted, ESS {self.effective:,.0f}"
+        return f"{self.trials:,} {self.estimator}"
 
 
 def counted_cell(
@@ -98,6 +105,32 @@ def counted_cell(
         successes=float(k_U.sum()),
         trials=int(n_U.sum()),
         clusters=int((n_U > 0).sum()),
+    )
+
+
+def measured_cell(stage: str, environment: str, twin: str, fact: str, found: MeasuredRate) -> Cell:
+    """A cell from a rate that was measured in any way; ``clusters`` are the units that were counted independently."""
+
+    def known(number: float) -> float | None:
+        return None if math.isnan(number) else number
+
+    return Cell(
+        stage=stage,
+        environment=environment,
+        twin=twin,
+        fact=fact,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        level=found.level,
+        estimator=found.estimator,
+        method=found.method,
+        successes=found.successes if found.estimator == "counted" else found.value * found.episodes,
+        trials=found.episodes,
+        clusters=found.n_units,
+        mass=known(found.mass),
+        effective=known(found.effective),
+        relative_error=known(found.relative_error),
     )
 
 
