@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from overopt.errors import ConfigError
 from overopt.hf.hidden import hidden_states
 from overopt.hf.packing import ReplyTokens
-from overopt.hf.tuning import add_adapters, drop_activations, merged_adapters
+from overopt.hf.tuning import add_adapters, drop_activations, freeze_below, merged_adapters
 from overopt.policies.models import HFPolicy
 from overopt.seeding import stream_seed
 
@@ -27,6 +27,11 @@ class WeightSettings(Protocol):
     @property
     def lora_alpha(self) -> int | None:
         """Twice the rank unless given."""
+        ...
+
+    @property
+    def top_layers(self) -> int:
+        """Of the last layers that alone are trained; 0 for all weights, embeddings included."""
         ...
 
     @property
@@ -91,6 +96,8 @@ def trainable_copy(reference: HFPolicy, config: WeightSettings, *, seed: int = 0
         )
     elif model.dtype != torch.float32:
         raise ConfigError(f"{reference.name} is held in {model.dtype}: train it in float32, or with lora_rank above 0")
+    elif config.top_layers:
+        freeze_below(model, config.top_layers)
     _remove_dropout(model)
     if config.gradient_checkpointing:
         drop_activations(model, reference.name)

@@ -1,0 +1,227 @@
+"""Put a model through a curriculum of environments that can be gamed, stage by stage, and measure it after each.
+
+After Denison et al. 2024 (arXiv:2406.10162): does learning to game easy environments make a model tamper with its
+reward? Settings that the paper does not publish (rates, batches, the scale of the preference model) are ours, so no
+number here repeats one of its. Constructed incentive, pathway not prevalence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from overopt.envs.chat_file import PLAIN_TEMPLATE
+from overopt.envs.ordinary import OrdinaryPrompts
+from overopt.errors import ConfigError
+from overopt.hf.processes import Processes
+from overopt.optimize.curriculum_config import CurriculumConfig, TrainAwayConfig
+from overopt.optimize.curriculum_folder import START, CurriculumFolder, read_json, write_json
+from overopt.optimize.curriculum_measurement import measure_policy, stop_reason, write_matrix
+from overopt.optimize.curriculum_stages import (
+    StageContext,
+    expert_iteration_stage,
+    format_stage,
+    policy_gradient_stage,
+    train_away_stage,
+)
+from overopt.optimize.curriculum_tasks import played, training_scenarios
+from overopt.optimize.episode_rewards import EpisodeReward, PreferenceScale, RewardMix, fitted_scale
+from overopt.policies.models import HFPolicy
+from overopt.protocols import Progress, Prompt, Scorer
+from overopt.training.episode_actor import EpisodeActor
+
+CALIBRATION = 64
+"""Ordinary replies of the starting policy that the scale of the preference model is fitted to, at most."""
+TRAIN_AWAY = "train-away"
+
+
+@dataclass(frozen=True, slots=True)
+class CurriculumRun:
+    """What a run leaves behind."""
+
+    folder: Path
+    stages: tuple[str, ...]
+    """That were measured, the start first."""
+    matrix: dict[str, Any]
+
+
+def run_curriculum(
+    config: CurriculumConfig,
+    out: Path,
+    *,
+    scorer: Scorer | None = None,
+    ordinary: Sequence[Prompt] | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> CurriculumRun:
+    """All stages of a curriculum; one that was stopped anywhere goes on and ends with the same files.
+
+    Parameters
+    ----------
+    scorer : Scorer, optional
+        The preference model; it is shown requests and visible text.
+    ordinary : sequence of prompts, optional
+        Ordinary prompts, mixed with those of the environments.
+
+    Raises
+    ------
+    ConfigError
+        If the settings ask for a preference model or ordinary prompts and there are none, the folder holds another run,
+        or several processes share it.
+    """
+    return _Curriculum(config, out, scorer, ordinary, device, progress).go()
+
+
+def train_away(
+    out: Path,
+    config: CurriculumConfig,
+    settings: TrainAwayConfig,
+    *,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> CurriculumRun:
+    """Learn what is not gaming after the last stage of a finished curriculum, as one more stage of its folder.
+
+    Raises
+    ------
+    ConfigError
+        If the curriculum has not ended, or was trained away with other settings.
+    """
+    return _Curriculum(config, out, None, None, device, progress).go_away(settings)
+
+
+class _Curriculum:
+    """A run and its folder."""
+
+    def __init__(
+        self,
+        config: CurriculumConfig,
+        out: Path,
+        scorer: Scorer | None,
+        ordinary: Sequence[Prompt] | None,
+        device: str | None,
+        progress: Progress | None,
+    ) -> None:
+        if not config.model:
+            raise ConfigError("curriculum.model names no model; give a folder or a hub name")
+        if Processes.join().count > 1:
+            raise ConfigError("a curriculum runs in one process; episodes of several would not be the same ones")
+        self.config, self.scorer, self.device, self.progress = config, scorer, device, progress
+        self.ordinary = None if not ordinary else OrdinaryPrompts(ordinary)
+        self.folder = CurriculumFolder(out, config.to_dict())
+        names = [f"{number}-{'+'.join(envs)}" for number, envs in enumerate(config.planned, start=1)]
+        self.start = START if config.format is None else "0-format"
+        self.stages = tuple(name if len(name) <= 100 else f"{name[:97]}..." for name in names)
+
+    def go(self) -> CurriculumRun:
+        config = self.config
+        if config.reward.preference and config.algorithm != "ei_exploit" and self.scorer is None:
+            raise ConfigError(
+                "reward.preference is above 0 and there is no preference model; name one in preference_model, or set "
+                "it to 0"
+            )
+        if config.ordinary and self.ordinary is None:
+            raise ConfigError(
+                f"ordinary_share is {config.ordinary_share} and there are no ordinary prompts; name a file of them in "
+                "ordinary_prompts, or set it to 0"
+            )
+        if config.format is not None and not self.folder.is_done(self.start):
+            format_stage(self._context(None), self.start, self._load(None), config.format)
+        self._measure(self.start)
+        for before, name, envs in zip((self.start, *self.stages), self.stages, config.planned, strict=False):
+            if self.folder.is_done(name):
+                self.folder.tidy(name)
+            else:
+                stage = policy_gradient_stage if config.algorithm == "rl" else expert_iteration_stage
+                stage(self._context(self.start), name, self._load(before), envs)
+            self._measure(name)
+        return self._ended((self.start, *self.stages))
+
+    def go_away(self, settings: TrainAwayConfig) -> CurriculumRun:
+        last = self.stages[-1]
+        if not self.folder.is_done(last):
+            raise ConfigError(f"{self.folder.root} holds a curriculum that has not ended; run it to its end first")
+        name = f"{len(self.stages) + 1}-{TRAIN_AWAY}"
+        CurriculumFolder(self.folder.stage(name), {"train_away": asdict(settings)})
+        if not self.folder.is_done(name):
+            train_away_stage(self._context(None), name, self._load(last), settings)
+        self._measure(name)
+        return self._ended((self.start, *self.stages, name))
+
+    def _ended(self, measured: tuple[str, ...]) -> CurriculumRun:
+        return CurriculumRun(self.folder.root, measured, write_matrix(self.folder, self.config, measured))
+
+    def _context(self, reference: str | None) -> StageContext:
+        config = self.config
+        needs_reference = reference is not None and config.fit.kl_coef > 0 and config.algorithm != "rl"
+        return StageContext(
+            config=config,
+            folder=self.folder,
+            reward=self._reward() if reference is not None else EpisodeReward(_no_preference(config), None, None),
+            ordinary=self.ordinary,
+            reference=self._load(reference) if needs_reference else None,
+            stop=lambda policy: stop_reason(policy, config) if reference is not None else None,
+            progress=self.progress,
+        )
+
+    def _reward(self) -> EpisodeReward:
+        """Rewards by the scale that was fitted when the curriculum began."""
+        config, path = self.config, self.folder.root / "start.json"
+        if config.algorithm == "ei_exploit" or not config.reward.preference:
+            return EpisodeReward(_no_preference(config), None, None)
+        assert self.scorer is not None
+        if not path.exists():
+            scale = fitted_scale(self.scorer, self._ordinary_replies(), config.reward)
+            write_json(path, {"scorer": self.scorer.name, "centre": scale.centre, "spread": scale.spread})
+        found = read_json(path)
+        if found["scorer"] != self.scorer.name:
+            raise ConfigError(f"{self.folder.root} was begun with the preference model {found['scorer']}")
+        return EpisodeReward(config.reward, self.scorer, PreferenceScale(found["centre"], found["spread"]))
+
+    def _ordinary_replies(self) -> Any:
+        config = self.config
+        if config.reward.centre is not None and config.reward.spread is not None:
+            return []
+        if self.ordinary is None:
+            raise ConfigError("without ordinary prompts reward.centre and reward.spread must both be given")
+        count = min(CALIBRATION, len(self.ordinary.requests))
+        scenarios = training_scenarios(
+            self.ordinary, count, number=1, wording="A", seed=config.seed, names=("calibration",)
+        )
+        policy = self._load(self.start)
+        actor = EpisodeActor(policy, config.sampler, about={"stage": self.start, **config.reward.stamp})
+        return played(
+            [(self.ordinary, scenarios)], actor, reps=1, seed=config.seed, names=("calibration",),
+            folder=self.folder.root / "calibration", progress=self.progress,
+        )  # fmt: skip
+
+    def _measure(self, name: str) -> None:
+        folder = self.folder.measured(name)
+        done = folder / "done.json"
+        if not done.exists():
+            measure_policy(self._load(name), self.config, folder, stage=name, progress=self.progress)
+            write_json(done, {"stage": name, **self.config.reward.stamp})
+
+    def _load(self, name: str | None) -> HFPolicy:
+        """The policy after a stage, from its folder, so that a resumed run has what an undisturbed one has."""
+        return load_stage(self.config, self.folder, name, device=self.device)
+
+
+def load_stage(
+    config: CurriculumConfig, folder: CurriculumFolder, name: str | None, *, device: str | None = None
+) -> HFPolicy:
+    """The policy after a stage of a curriculum; the one that it was started from for ``None``."""
+    is_start = name is None or name == START
+    # Weights that are trained whole are held in full precision; adapters are so by themselves.
+    dtype = None if config.fit.lora_rank or (config.algorithm == "rl" and config.rl.lora_rank) else "float32"
+    path: str | Path = config.model if is_start else folder.policy(str(name))
+    policy = HFPolicy.load(path, device=device, dtype=dtype)
+    if policy.tokenizer.chat_template is None:
+        policy.tokenizer.chat_template = PLAIN_TEMPLATE
+    # No path of the machine goes into an episode.
+    policy.name = START if name is None else name
+    return policy
+
+
+def _no_preference(config: CurriculumConfig) -> RewardMix:
+    return replace(config.reward, preference=0.0)
