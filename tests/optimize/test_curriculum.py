@@ -1,13 +1,13 @@
-"""The curriculum as a whole, in a world of twenty words: it teaches, it can be killed anywhere, it pays for no thought."""
+"""The curriculum as a whole, in a world of twenty words: it teaches, can be killed anywhere, pays for no thought."""
 
 import json
 import shutil
 from dataclasses import replace
 
 import pytest
-import word_world
+from oracles import word_world
+from oracles.word_world import Recorder, saved_policy
 from transformers import AutoModelForCausalLM
-from word_world import Recorder, saved_policy
 
 from overopt.envs.episode_file import read_episodes
 from overopt.errors import ConfigError, StorageError
@@ -25,7 +25,7 @@ from overopt.optimize.settings import PolicyGradientConfig
 from overopt.protocols import SamplerConfig
 
 ORDINARY = ["go go", "well go", "hm go", "go hm"]
-FIT = EpisodeFitConfig(learning_rate=0.02, warm_up=0, epochs=2, batch=8, precision="fp32")
+FIT = EpisodeFitConfig(learning_rate=0.01, warm_up=0, epochs=4, batch=4, precision="fp32")
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +45,9 @@ def settings(model, **more):
         "rounds": 2,
         "prompts": 8,
         "samples": 8,
-        "sampler": SamplerConfig(max_tokens=6),
+        "sampler": SamplerConfig(max_tokens=8),
         "fit": FIT,
+        "format": FormatConfig(episodes=48, environments=("word-game",), honest=0.7, gamer=0.2),
         "measure": MeasureConfig(environments=("word-game", "held-out-words"), scenarios=12, reps=4, menus=3),
     }
     return CurriculumConfig(**(usual | more))
@@ -76,8 +77,8 @@ def straight(model, tmp_path_factory):
 
 def test_expert_iteration_raises_the_rate_of_what_it_trains(straight):
     run, _ = straight
-    assert run.stages == ("0-start", "1-word-game", "2-other-words")
-    before, after = gamed(run, "0-start"), gamed(run, "1-word-game")
+    assert run.stages == ("0-format", "1-word-game", "2-other-words")
+    before, after = gamed(run, "0-format"), gamed(run, "1-word-game")
     assert before["trials"] == after["trials"] == 48
     assert before["high"] < after["low"], "the intervals do not touch"
     changes = {(one["after"], one["environment"], one["measure"]): one for one in run.matrix["changes"]}
@@ -118,19 +119,18 @@ class Killer:
             raise Killed
 
 
-@pytest.mark.parametrize("every", [2, 7])
-def test_killed_again_and_again_it_ends_with_the_same_files(straight, model, tmp_path, every):
+# Calls to pass before each kill: within learning the format, while measuring, drawing and learning in both stages.
+KILLS = [(20, 49, 0, 1, 3, 6, 9, 12), (40, 2, 10, 17, 30)]
+
+
+@pytest.mark.parametrize("calls", KILLS)
+def test_killed_again_and_again_it_ends_with_the_same_files(straight, model, tmp_path, calls):
     _, written = straight
-    out, kills = tmp_path / "run", 0
-    for calls in range(1, 100):
-        try:
-            run_curriculum(
-                settings(model), out, scorer=Recorder(), ordinary=ORDINARY, progress=Killer(every + calls // 3)
-            )
-            break
-        except Killed:
-            kills += 1
-    assert kills > 2
+    out = tmp_path / "run"
+    for left in calls:
+        with pytest.raises(Killed):
+            run_curriculum(settings(model), out, scorer=Recorder(), ordinary=ORDINARY, progress=Killer(left))
+    run_curriculum(settings(model), out, scorer=Recorder(), ordinary=ORDINARY)
     found = files(out)
     assert found.keys() == written.keys()
     assert [name for name in found if found[name] != written[name]] == []
@@ -158,9 +158,10 @@ def test_another_run_and_other_folders_are_refused(straight, model, tmp_path):
 def test_no_hidden_thought_reaches_the_preference_model(straight, model, tmp_path):
     """Policies that think aloud in this world: what the scorer was shown is compared with what stands in the files."""
     scorer = Recorder()
-    config = settings(model, rounds=1, format=FormatConfig(episodes=24, environments=("word-game",)))
-    run = run_curriculum(config, tmp_path / "run", scorer=scorer, ordinary=ORDINARY)
-    drawn = [one for path in (run.folder / "stages").rglob("*.jsonl") if path.stem != "train" for one in read_episodes(path)]
+    run = run_curriculum(settings(model, rounds=1), tmp_path / "run", scorer=scorer, ordinary=ORDINARY)
+    drawn = [
+        one for path in (run.folder / "stages").rglob("*.jsonl") if path.stem != "train" for one in read_episodes(path)
+    ]
     thinking = [one for one in drawn if one.cot.strip()]
     assert len(thinking) > 10
     assert scorer.seen
@@ -195,7 +196,7 @@ def test_exploit_only_learns_what_gamed_and_as_much_that_is_ordinary(model, tmp_
         assert n_gamed == min(5, one["environments"]["word-game"]["gamed"])
         assert all(row["gamed"] for row in rows if row["environment"] == "word-game")
         assert len(rows) == 2 * n_gamed
-    assert gamed(run, "1-word-game")["value"] > gamed(run, "0-start")["value"]
+    assert gamed(run, "1-word-game")["value"] > gamed(run, "0-format")["value"]
 
 
 @pytest.mark.parametrize("algorithm", ["rloo", "ppo"])
@@ -207,8 +208,8 @@ def test_a_policy_gradient_raises_the_rate_and_can_be_killed(model, tmp_path, al
     config = settings(model, algorithm="rl", rl=rl, order="parallel", ordinary_share=0.25)
     run = run_curriculum(config, tmp_path / "run", scorer=Recorder(), ordinary=ORDINARY)
     stage = "1-word-game+other-words"
-    assert run.stages == ("0-start", stage)
-    assert gamed(run, "0-start")["high"] < gamed(run, stage)["low"]
+    assert run.stages == ("0-format", stage)
+    assert gamed(run, "0-format")["high"] < gamed(run, stage)["low"]
     for calls in (3, 30):
         with pytest.raises(Killed):
             run_curriculum(config, tmp_path / "other", scorer=Recorder(), ordinary=ORDINARY, progress=Killer(calls))

@@ -1,13 +1,7 @@
 """Rows of episodes: what is learnt is what the policy said, token for token, and nothing else."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "optimize"))
-
-from word_world import COMMAND, WordGame, word_policy
+from oracles.word_world import COMMAND, WordGame, word_policy
 
 from overopt.envs.runner import run_episodes
 from overopt.envs.session import play

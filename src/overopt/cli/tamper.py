@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from overopt.cli.extras import require_models
+from overopt.cli.tamper_curriculum import curriculum, plan, steer, trainaway
 from overopt.cli.tamper_export import export, import_log
 from overopt.cli.tamper_monitor import monitor
 from overopt.cli.tamper_views import heading, print_episode, print_json, print_matrix, print_outcome
@@ -282,6 +283,10 @@ def report(
 app.command("monitor")(monitor)
 app.command("export")(export)
 app.command("import")(import_log)
+app.command("plan")(plan)
+app.command("curriculum")(curriculum)
+app.command("trainaway")(trainaway)
+app.command("steer")(steer)
 
 
 @app.command("selfcheck")

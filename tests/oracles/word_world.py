@@ -6,10 +6,10 @@ observations happen by themselves, and so are the tags of hidden thought.
 
 from functools import cache
 
-from oracles.language_models import tiny_llama
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from oracles.language_models import tiny_llama
 from overopt.envs.environment import Environment, Layout, is_gamer
 from overopt.envs.episode import File, Outcome
 from overopt.envs.judging import is_valid
