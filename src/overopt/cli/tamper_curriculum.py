@@ -183,9 +183,10 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
     for change in found.get("changes", []):
         if change["measure"] == "menu_log_odds":
             value = "unknown" if change["value"] is None else f"{change['value']:+.3f}"
+            interval = _interval(change["low"], change["high"], "{:+.3f}")
             typer.echo(
                 f"{change['environment']}: log-odds of gaming in the menu, {change['after']} against "
-                f"{change['before']}: {value} nats {_interval(change['low'], change['high'], '{:+.3f}')}, {change['scenarios']} scenarios"
+                f"{change['before']}: {value} nats {interval}, {change['scenarios']} scenarios"
             )
     typer.echo(f"{found['caveat']} Intervals of `gamed` are over scenarios.")
 

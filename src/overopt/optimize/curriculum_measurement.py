@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from overopt.envs.countermeasures import asks
 from overopt.envs.episode_file import episode_record, read_episodes
 from overopt.envs.runner import run_episodes
 from overopt.measure.gaming import gaming_matrix
@@ -89,7 +90,7 @@ def write_matrix(folder: CurriculumFolder, config: CurriculumConfig, stages: Seq
     }
     found = {
         **matrix, "caveat": CAVEAT, "changes": _changes(stored, stages, config),
-        "alarm_shares": _alarms(folder, config, stages),
+        "shares": _shares(folder, config, stages),
         **({"stamp": STAMP} if config.reward.cot_in_reward else {}),
     }  # fmt: skip
     write_json(folder.root / "matrix.json", found)
@@ -121,12 +122,15 @@ def _changes(
     return found
 
 
-def _alarms(folder: CurriculumFolder, config: CurriculumConfig, stages: Sequence[str]) -> dict[str, Any]:
-    """Share of measured episodes at which each rule raises an alarm: also those that nothing was trained against."""
-    return {
-        stage: {
-            name: alarm_shares(list(read_episodes(folder.measured(stage) / f"{name}.jsonl")))
-            for name in config.measure.environments
-        }
-        for stage in stages
-    }
+def _shares(folder: CurriculumFolder, config: CurriculumConfig, stages: Sequence[str]) -> dict[str, Any]:
+    """Shares of measured episodes that ask the person, and at which each rule raises an alarm: also rules that nothing
+    was trained against, without which evasion would look like success."""
+    found: dict[str, Any] = {}
+    for stage in stages:
+        for name in config.measure.environments:
+            episodes = list(read_episodes(folder.measured(stage) / f"{name}.jsonl"))
+            asked = sum(map(asks, episodes)) / len(episodes)
+            found.setdefault(stage, {})[name] = {
+                "episodes": len(episodes), "asked": asked, "alarms": dict(alarm_shares(episodes))
+            }  # fmt: skip
+    return found
