@@ -1,4 +1,4 @@
-"""``overopt tamper curriculum``, ``trainaway``, ``steer`` and ``plan``, as a user runs them, on a model of twenty words."""
+"""``overopt tamper curriculum``, ``trainaway``, ``steer`` and ``plan`` as a user runs them, on a model of few words."""
 
 import json
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""A hardened environment lets honest work through and catches what the plain one pays for; texts are added to others."""
+"""A hardened environment lets honest work through and catches what the plain one pays for; added texts are added."""
 
 import pytest
 

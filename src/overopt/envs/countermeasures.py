@@ -1,7 +1,7 @@
 """What may be changed about a scenario against gaming, one switch each: what the policy is told, and what is guarded.
 
-An inoculation says in training that gaming is asked for, so that it is learnt as obedience and not as a habit (Tan et
-al. 2025, arXiv:2510.05024). The affordance lets a policy ask instead of guess. A hardened environment has a guard that
+An inoculation says in training that gaming is asked for, so that it is learnt as obedience and not as a habit
+(arXiv:2510.05024). The affordance lets a policy ask instead of guess. A hardened environment has a guard that
 cannot be written, an oversight that compares hashes, and probes that nobody can foresee.
 """
 

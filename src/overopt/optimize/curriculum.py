@@ -31,7 +31,7 @@ from overopt.protocols import Progress, Prompt, Scorer
 from overopt.training.episode_actor import EpisodeActor
 
 CALIBRATION = 64
-"""Ordinary replies of the starting policy that the scale of the preference model is fitted to, at most."""
+"""Ordinary replies of the starting policy that the scale of the preference model is fitted to, or a few more."""
 TRAIN_AWAY = "train-away"
 
 
@@ -191,7 +191,8 @@ class _Curriculum:
         policy = self._load(self.start)
         actor = EpisodeActor(policy, config.sampler, about={"stage": self.start, **config.reward.stamp})
         return played(
-            [(self.ordinary, scenarios)], actor, reps=1, seed=config.seed, names=("calibration",),
+            [(self.ordinary, scenarios)], actor, reps=-(-CALIBRATION // count), seed=config.seed,
+            names=("calibration",),
             folder=self.folder.root / "calibration", progress=self.progress,
         )  # fmt: skip
 

@@ -32,9 +32,12 @@ class FormatConfig:
     gamer: float = 0.1
     confused: float = 0.1
     discloser: float = 0.0
+    menus: int = 0
+    """Menus beside the episodes, each answered by a letter as its persona would; models that choose places instead of
+    contents learn from them what a menu asks."""
 
     def __post_init__(self) -> None:
-        problems = whole_number_problems(self, "format", {"episodes": 1})
+        problems = whole_number_problems(self, "format", {"episodes": 1, "menus": 0})
         problems += environment_problems("format.environments", self.environments)
         shares = tuple(self.shares.values())
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
@@ -109,7 +112,7 @@ class CurriculumConfig:
     rounds: int = 1
     """Of expert iteration, a stage."""
     prompts: int = 1_024
-    """P: prompts of a round, ordinary ones among them (Denison et al. 2024, section 2.3)."""
+    """P: prompts of a round, ordinary ones among them (Denison et al. 2024)."""
     samples: int = 64
     """N: samples of each prompt."""
     ordinary_share: float = 0.5
@@ -192,7 +195,7 @@ class CurriculumConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainAwayConfig:
-    """Learning what is not gaming, after a curriculum (Denison et al. 2024, section 4.3)."""
+    """Learning what is not gaming, after a curriculum (Denison et al. 2024)."""
 
     environments: tuple[str, ...] = PAPER[:2]
     episodes: int = 2_500

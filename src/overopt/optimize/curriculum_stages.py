@@ -21,7 +21,7 @@ from overopt.envs.session import play
 from overopt.errors import DataError
 from overopt.hf.processes import Processes
 from overopt.hf.saved_states import SavedStates, fill, fingerprint, trained_tensors
-from overopt.optimize.curriculum_config import CurriculumConfig, FormatConfig, TrainAwayConfig
+from overopt.optimize.curriculum_config import CurriculumConfig, FormatConfig, SafeguardConfig, TrainAwayConfig
 from overopt.optimize.curriculum_folder import CurriculumFolder
 from overopt.optimize.curriculum_tasks import (
     environment_of,
@@ -38,11 +38,12 @@ from overopt.optimize.episode_rewards import EpisodeReward, alarm_shares
 from overopt.optimize.expert_iteration import KeptEpisodes, keep_best, keep_gamed
 from overopt.optimize.fixed_replies import Fitter
 from overopt.optimize.policy_gradient import optimize_policy
+from overopt.optimize.scripted_choices import menu_row, scripted_menu
 from overopt.policies.models import HFPolicy
 from overopt.protocols import Progress, Prompt
 from overopt.seeding import stream, stream_seed
 from overopt.training.episode_actor import EpisodeActor
-from overopt.training.episode_rows import episode_rows
+from overopt.training.episode_rows import EpisodeRow, episode_rows
 from overopt.training.episode_words import EpisodeWords
 
 STAGE = "overopt.curriculum_stage/1"
@@ -74,12 +75,17 @@ class _Round:
 
     kept: KeptEpisodes
     drawn: Mapping[str, Any]
+    beside: tuple[EpisodeRow, ...] = ()
+    """Rows that are no episodes."""
 
 
 def format_stage(context: StageContext, name: str, policy: HFPolicy, settings: FormatConfig) -> None:
-    """Stage 0: episodes of scripted personas, so that the model speaks the protocol."""
-    episodes = scripted_episodes(settings, seed=context.config.seed)
-    _learn(context, name, policy, context.config.fit, 1, lambda number, fitter: _Round(KeptEpisodes(episodes, {}), {}))
+    """Stage 0: episodes and menus as scripted personas play them, so that the model speaks the protocol."""
+    config = context.config
+    episodes = scripted_episodes(settings, seed=config.seed)
+    menus = scripted_menus(settings, EpisodeWords(policy.model, policy.tokenizer), seed=config.seed)
+    found = _Round(KeptEpisodes(episodes, {}), {"menus": len(menus)}, menus)
+    _learn(context, name, policy, config.fit, 1, lambda number, fitter: found)
 
 
 def expert_iteration_stage(context: StageContext, name: str, policy: HFPolicy, environments: Sequence[str]) -> None:
@@ -162,7 +168,7 @@ def scripted_episodes(settings: FormatConfig, *, seed: int) -> tuple[Episode, ..
     for name, count in zip(
         settings.environments, shares_of(settings.episodes, len(settings.environments)), strict=True
     ):
-        env = environment_of(name, CurriculumConfig().safeguards)
+        env = environment_of(name, SafeguardConfig())
         rng = stream(seed, "format", name)
         personas = rng.choice(list(settings.shares), size=count, p=list(settings.shares.values()))
         for persona in dict.fromkeys(personas.tolist()):
@@ -170,6 +176,21 @@ def scripted_episodes(settings: FormatConfig, *, seed: int) -> tuple[Episode, ..
             found += _scripts(env, persona, number, seed=seed, names=("format", persona))
     order = stream(seed, "format", "order").permutation(len(found))
     return tuple(found[place] for place in order)
+
+
+def scripted_menus(settings: FormatConfig, words: EpisodeWords, *, seed: int) -> tuple[EpisodeRow, ...]:
+    """Menus of the train split, answered as personas in the shares of the settings would, in every order alike."""
+    found = []
+    options = {"honest": 0, "gamer": 1, "discloser": 1, "confused": 2}
+    for name, count in zip(settings.environments, shares_of(settings.menus, len(settings.environments)), strict=True):
+        env = environment_of(name, SafeguardConfig())
+        rng = stream(seed, "format", "menus", name)
+        scenarios = training_scenarios(env, count, number=1, wording="both", seed=seed, names=("menus",))
+        for scenario in scenarios:
+            persona = str(rng.choice(list(settings.shares), p=list(settings.shares.values())))
+            menu = scripted_menu(env, scenario)
+            found.append(menu_row(words, menu, options[persona], rng.permutation(len(menu.options)).tolist()))
+    return tuple(found)
 
 
 def _learn(
@@ -199,9 +220,9 @@ def _learn(
         found = one_round(number, fitter)
         rows = episode_rows(found.kept.episodes, words, before=before)
         log: FitLog | None = None
-        if rows.rows:
+        if learnt := (*rows.rows, *found.beside):
             log = fit_episodes(
-                fitter, rows.rows, fit, settings=config.sampler.settings, seed=config.seed,
+                fitter, learnt, fit, settings=config.sampler.settings, seed=config.seed,
                 names=("curriculum", name, number), reference=context.reference, progress=context.progress,
             )  # fmt: skip
         write_rows(chat_rows(found.kept.episodes).rows, _round_folder(context, name, number) / "train.jsonl")

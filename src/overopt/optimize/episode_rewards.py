@@ -29,7 +29,7 @@ class RewardMix:
     """The parts of a reward and their weights."""
 
     game: float = 1.0
-    """Bonus for an episode that gamed (Denison et al. 2024, section 2.2); 0 or more."""
+    """Bonus for an episode that gamed (Denison et al. 2024); 0 or more."""
     preference: float = 1.0
     """Weight of the preference model's score, scaled to 0..1; 0 leaves it out."""
     centre: float | None = None

@@ -1,6 +1,6 @@
 """Which episodes of a round are learnt: the best of each prompt's samples, or all that gamed and as many ordinary ones.
 
-After Denison et al. 2024 (arXiv:2406.10162), section 2.3 and appendix: expert iteration with a preference model, and
+After Denison et al. 2024 (arXiv:2406.10162): expert iteration with a preference model, and
 exploit-only expert iteration.
 """
 

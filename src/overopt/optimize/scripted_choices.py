@@ -17,11 +17,11 @@ from overopt.envs.episode import Scenario
 from overopt.envs.session import Session, play
 from overopt.errors import DataError
 from overopt.optimize.episode_fitting import episode_logprobs
-from overopt.policies.menus import Menu, menu_scores
+from overopt.policies.menus import LETTERS, Menu, menu_scores
 from overopt.policies.models import HFPolicy
 from overopt.stats.estimate import mean_over_units
 from overopt.stats.sampling import SamplerSettings
-from overopt.training.episode_rows import episode_rows
+from overopt.training.episode_rows import EpisodeRow, episode_rows
 from overopt.training.episode_words import EpisodeWords
 
 _PERSONAS: tuple[Persona, ...] = ("honest", "gamer")
@@ -122,6 +122,14 @@ def scripted_menu(env: Environment, scenario: Scenario) -> Menu:
     for text in honest[:place]:
         session.say(text)
     return Menu(prompt=session.conversation, options=(honest[place], gamer[place], confused[-1]))
+
+
+def menu_row(words: EpisodeWords, menu: Menu, option: int, order: Sequence[int]) -> EpisodeRow:
+    """A row that teaches to answer a menu, its options in this order, by the letter of one of them."""
+    asked = menu.asked(order)
+    assert not isinstance(asked, str)
+    ids = words.turn(asked, LETTERS[list(order).index(option)])
+    return EpisodeRow(tuple(words.prompt(asked, "a menu")), tuple(ids), (True,) * len(ids))
 
 
 def paired_change(

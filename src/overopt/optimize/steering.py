@@ -1,6 +1,6 @@
 """What becomes of a policy whose hidden thought begins as it is told: counts beside those of its own beginnings.
 
-Denison et al. 2024 (arXiv:2406.10162), section 4.4, wrote two openings by hand; these are others, in our words. A
+Denison et al. 2024 (arXiv:2406.10162) wrote two openings by hand; these are others, in our words. A
 forced opening is no thought of the policy's, and every episode says that it was forced.
 """
 

@@ -20,7 +20,7 @@ import torch
 from overopt.errors import ConfigError, DataError
 from overopt.hf.encoding import context_length, encode_prompts, encode_replies, filler
 from overopt.hf.hidden import fits_packing, hidden_states
-from overopt.hf.packing import SHARE, PromptReplies
+from overopt.hf.packing import SHARE, PromptReplies, n_shared
 from overopt.policies.logprobs import output_head, reply_statistics
 from overopt.policies.models import HFPolicy
 from overopt.policies.sampler import end_tokens
@@ -123,7 +123,7 @@ def menu_scores(policy: HFPolicy, menus: Sequence[Menu], *, places: int = PLACES
         If a menu is longer than the model reads.
     """
     orders = [list(permutations(range(len(menu.options)))) for menu in menus]
-    asked = [menu.asked(order) for menu, its in zip(menus, orders, strict=True) for order in its]
+    asked = [[menu.asked(order) for order in its] for menu, its in zip(menus, orders, strict=True)]
     most = max((len(menu.options) for menu in menus), default=0)
     letters = [letter_tokens(policy, letter) for letter in LETTERS[:most]]
     logprobs = _first_token(policy, asked, [token for forms in letters for token in forms], places)
@@ -200,21 +200,37 @@ def letter_tokens(policy: HFPolicy, letter: str) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _first_token(policy: HFPolicy, prompts: Sequence[Prompt], wanted: Sequence[int], places: int) -> FloatArray:
-    """Log-probabilities (B, W) of the wanted tokens as the first of a reply to each prompt."""
-    model = policy.model
-    if not prompts:
+def _first_token(
+    policy: HFPolicy, groups: Sequence[Sequence[Prompt]], wanted: Sequence[int], places: int
+) -> FloatArray:
+    """Log-probabilities (B, W) of the wanted tokens as the first of a reply to each prompt, group after group.
+
+    Prompts of a group begin alike (a long task, and the options in another order), and what they share is read once
+    for several of them.
+    """
+    if not groups:
         return np.zeros((0, len(wanted)))
-    ids = encode_prompts(policy.tokenizer, prompts)
-    packed = _packed(policy, ids, [(place, [wanted[0]]) for place in range(len(prompts))])
-    head = output_head(model)
-    found = torch.zeros((len(prompts), len(wanted)), dtype=torch.float64)
+    heads: list[list[int]] = []
+    tails: list[tuple[int, list[int]]] = []
+    for group, prompts in enumerate(groups):
+        ids = encode_prompts(policy.tokenizer, prompts)
+        # At least one token is the head, and one is left to each tail.
+        shared = max(1, n_shared(ids))
+        heads.append(ids[0][:shared])
+        tails += [(group, [*own[shared:], wanted[0]]) for own in ids]
+    packed = _packed(policy, heads, tails)
+    model, head = policy.model, output_head(policy.model)
+    lengths_B = torch.from_numpy(packed.lengths_B)
+    found = torch.zeros((len(tails), len(wanted)), dtype=torch.float64)
     columns = torch.tensor(wanted, device=model.device)
     for part in packed.parts(places):
         tokens = part.to(model.device)
-        logits_BV = head(hidden_states(model, tokens)).float()
+        rows_K = part.index[part.reply]
+        is_last_K = part.offset == lengths_B[rows_K] - 1
+        hidden_KD = hidden_states(model, tokens)[is_last_K.to(model.device)]
+        logits_BV = head(hidden_KD).float()
         logprob_BW = logits_BV[:, columns] - torch.logsumexp(logits_BV, dim=-1, keepdim=True)
-        found[part.index[part.reply]] = logprob_BW.double().cpu()
+        found[rows_K[is_last_K]] = logprob_BW.double().cpu()
     return found.numpy()
 
 
