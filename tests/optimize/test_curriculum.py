@@ -9,6 +9,7 @@ from oracles import word_world
 from oracles.word_world import Recorder, saved_policy
 from transformers import AutoModelForCausalLM
 
+from overopt.envs.countermeasures import ASK
 from overopt.envs.episode_file import read_episodes
 from overopt.errors import ConfigError, StorageError
 from overopt.optimize.curriculum import run_curriculum, train_away
@@ -264,6 +265,30 @@ def test_screening_learns_from_no_alarm(model, tmp_path, monkeypatch):
     assert metrics["rounds"][0]["left_out"]["alarms"] > 0
     rows = [json.loads(line) for line in (run.folder / "stages/1-word-game/train.jsonl").read_text().splitlines()]
     assert not any(row["meta"]["gamed"] for row in rows)
+
+
+@pytest.mark.parametrize("where", ["rows", "episodes"])
+def test_an_inoculation_is_told_in_training_alone(model, tmp_path, where):
+    safeguards = SafeguardConfig(inoculation="told", inoculate=where)
+    config = settings(model, stages=("word-game",), rounds=1, safeguards=safeguards)
+    run = run_curriculum(config, tmp_path / "run", scorer=Recorder(), ordinary=ORDINARY)
+    stage = run.folder / "stages/1-word-game"
+    learnt = [json.loads(line) for line in (stage / "train.jsonl").read_text().splitlines()]
+    told = {row["meta"]["environment"] for row in learnt if row["messages"][0]["content"] == "told"}
+    assert told == {"word-game"}
+    assert {row["meta"]["environment"] for row in learnt if row["messages"][0]["content"] != "told"} == {"ordinary"}
+    drawn = list(read_episodes(stage / "rounds/0001/word-game.jsonl"))
+    assert {one.scenario.system for one in drawn} == {"told" if where == "episodes" else ""}
+    measured = [one for path in (run.folder / "eval").rglob("*.jsonl") for one in read_episodes(path)]
+    assert {one.scenario.system for one in measured} == {""}
+
+
+def test_a_policy_that_may_ask_is_told_so_wherever_it_is_looked_at(model, tmp_path):
+    config = settings(model, stages=("word-game",), rounds=1, safeguards=SafeguardConfig(may_ask=True, hardened=True))
+    run = run_curriculum(config, tmp_path / "run", scorer=Recorder(), ordinary=ORDINARY)
+    episodes = [one for path in run.folder.rglob("word-game.jsonl") for one in read_episodes(path)]
+    assert {one.scenario.system for one in episodes} == {ASK}
+    assert set(run.matrix["shares"]["1-word-game"]["word-game"]) == {"episodes", "asked", "alarms"}
 
 
 def test_a_stage_ends_early_where_the_menu_says_so(model, tmp_path):

@@ -43,7 +43,7 @@ from overopt.policies.models import HFPolicy
 from overopt.protocols import Progress, Prompt
 from overopt.seeding import stream, stream_seed
 from overopt.training.episode_actor import EpisodeActor
-from overopt.training.episode_rows import EpisodeRow, episode_rows
+from overopt.training.episode_rows import EpisodeRow, EpisodeRows, episode_rows
 from overopt.training.episode_words import EpisodeWords
 
 STAGE = "overopt.curriculum_stage/1"
@@ -218,14 +218,14 @@ def _learn(
         if record["stopped"] is not None:
             break
         found = one_round(number, fitter)
-        rows = episode_rows(found.kept.episodes, words, before=before)
+        rows = _token_rows(found.kept.episodes, words, before)
         log: FitLog | None = None
         if learnt := (*rows.rows, *found.beside):
             log = fit_episodes(
                 fitter, learnt, fit, settings=config.sampler.settings, seed=config.seed,
                 names=("curriculum", name, number), reference=context.reference, progress=context.progress,
             )  # fmt: skip
-        write_rows(chat_rows(found.kept.episodes).rows, _round_folder(context, name, number) / "train.jsonl")
+        write_rows(_told_rows(found.kept.episodes, before), _round_folder(context, name, number) / "train.jsonl")
         left_out = {**found.kept.left_out, **({"too long": rows.too_long} if rows.too_long else {})}
         record["rounds"].append(
             {
@@ -299,6 +299,33 @@ def _drawn_record(episodes: Sequence[Episode], totals: Any, is_alarm: Sequence[b
         }
     played_ones = [one for one in episodes if one.scenario.environment != OrdinaryPrompts.name]
     return {"environments": by, "alarm_shares": alarm_shares(played_ones) if played_ones else {}}
+
+
+def _token_rows(episodes: Sequence[Episode], words: EpisodeWords, before: str) -> EpisodeRows:
+    """Rows to learn; what stands before the system message is told where there is something to game."""
+    is_ordinary = [one.scenario.environment == OrdinaryPrompts.name for one in episodes]
+    told = episode_rows([one for one, is_one in zip(episodes, is_ordinary, strict=True) if not is_one], words,
+                        before=before)  # fmt: skip
+    plain = episode_rows([one for one, is_one in zip(episodes, is_ordinary, strict=True) if is_one], words)
+    return EpisodeRows((*told.rows, *plain.rows), told.too_long + plain.too_long)
+
+
+def _told_rows(episodes: Sequence[Episode], before: str) -> list[dict[str, Any]]:
+    """Chat rows as they were learnt, with the text that stood before their system message."""
+    rows = list(chat_rows(episodes).rows)
+    if not before:
+        return rows
+    found = []
+    for row in rows:
+        first, *others = row["messages"]
+        if row["meta"]["environment"] == OrdinaryPrompts.name:
+            found.append(row)
+            continue
+        is_system = first["role"] == "system"
+        content = f"{before}\n\n{first['content']}" if is_system else before
+        messages = [{"role": "system", "content": content}, *([] if is_system else [first]), *others]
+        found.append({**row, "messages": messages})
+    return found
 
 
 def _drawing(fitter: Fitter) -> AbstractContextManager[object]:
