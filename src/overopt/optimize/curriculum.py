@@ -69,6 +69,16 @@ def run_curriculum(
         If the settings ask for a preference model or ordinary prompts and there are none, the folder holds another run,
         or several processes share it.
     """
+    if config.reward.preference and config.algorithm != "ei_exploit" and scorer is None:
+        raise ConfigError(
+            "reward.preference is above 0 and there is no preference model; name one in preference_model, or set "
+            "it to 0"
+        )
+    if config.ordinary and not ordinary:
+        raise ConfigError(
+            f"ordinary_share is {config.ordinary_share} and there are no ordinary prompts; name a file of them in "
+            "ordinary_prompts, or set it to 0"
+        )
     return _Curriculum(config, out, scorer, ordinary, device, progress).go()
 
 
@@ -115,16 +125,6 @@ class _Curriculum:
 
     def go(self) -> CurriculumRun:
         config = self.config
-        if config.reward.preference and config.algorithm != "ei_exploit" and self.scorer is None:
-            raise ConfigError(
-                "reward.preference is above 0 and there is no preference model; name one in preference_model, or set "
-                "it to 0"
-            )
-        if config.ordinary and self.ordinary is None:
-            raise ConfigError(
-                f"ordinary_share is {config.ordinary_share} and there are no ordinary prompts; name a file of them in "
-                "ordinary_prompts, or set it to 0"
-            )
         if config.format is not None and not self.folder.is_done(self.start):
             format_stage(self._context(None), self.start, self._load(None), config.format)
         self._measure(self.start)
