@@ -97,7 +97,8 @@ def fit_episodes(
     own_BT = own_tokens(rows)
     n_batches = -(-len(rows) // config.batch)
     n_steps = config.epochs * n_batches
-    losses, norms = [], []
+    losses: list[float] = []
+    norms: list[float] = []
     for epoch in range(config.epochs):
         order = stream(seed, *names, "fit", epoch).permutation(len(rows))
         for members in np.array_split(order, n_batches):

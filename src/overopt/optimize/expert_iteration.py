@@ -52,7 +52,8 @@ def keep_gamed(
     Which, where there are more, is drawn evenly. With ``screens``, episodes that raised an alarm are no candidates.
     """
     left_out: Counter[str] = Counter()
-    gamed, ordinary = [], []
+    gamed: list[Episode] = []
+    ordinary: list[Episode] = []
     for episode, is_alarm in zip(rewarded.episodes, rewarded.is_alarm, strict=True):
         assert episode.outcome is not None
         if screens and is_alarm:

@@ -53,7 +53,8 @@ def ordinary_prompts(config: CurriculumConfig) -> list[Prompt]:
         return []
     if config.ordinary_prompts == CHITCHAT:
         rows = exchanges(load_conversations(), "preference").rows
-        return list(dict.fromkeys(row.prompt.strip() for row in rows))[:CHITCHAT_PROMPTS]
+        unique: list[Prompt] = [*dict.fromkeys(row.prompt.strip() for row in rows)]
+        return unique[:CHITCHAT_PROMPTS]
     return list(read_prompts(Path(config.ordinary_prompts)).prompts)
 
 
