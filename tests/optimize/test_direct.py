@@ -19,8 +19,8 @@ from overopt.optimize.direct import DirectConfig, align_policy
 from overopt.optimize.measurement import Measurement
 from overopt.optimize.pair_losses import PairLogprobs, dpo_loss, ipo_loss, pair_loss, slic_loss
 from overopt.optimize.preference_pairs import Pairs
-from overopt.optimize.steps import numbers_of
 from overopt.protocols import SamplerConfig
+from overopt.seeding import numbers_of
 
 EOS = 2
 SAMPLER = SamplerConfig(max_tokens=2)

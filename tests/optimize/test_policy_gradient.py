@@ -27,9 +27,9 @@ from overopt.optimize import policy_gradient
 from overopt.optimize import rollout as rollout_module
 from overopt.optimize.policy_gradient import _Run, optimize_policy
 from overopt.optimize.settings import PolicyGradientConfig
-from overopt.optimize.steps import numbers_of
 from overopt.protocols import SamplerConfig
 from overopt.rewards.shaping import PAR, Standardise
+from overopt.seeding import numbers_of
 
 PROMPTS = ["a", "b", "c d", "d", "b c a", "e"]
 

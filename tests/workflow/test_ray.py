@@ -189,9 +189,9 @@ def test_a_lost_node_costs_only_the_stages_that_it_was_carrying_out(tmp_path, ca
         cluster.shutdown()
     ran = toy.noted(tmp_path)
     assert sorted(text for text in ran if len(text) == 1) == ["a", "b", "c", "d"]
-    assert 5 <= ran.count("wait") <= 6  # one that was given up late may have ended before its node did
     again = [event.message for event in events if event.kind == "started" and event.message]
-    assert len(again) == ran.count("wait") - 4
+    # One that ended before its node did is found in the store when it is started again, and not carried out twice.
+    assert 1 <= ran.count("wait") - 4 <= len(again) <= 2
     assert all("lost" in message for message in again)
     assert capfd.readouterr().out == ""  # results go to standard output, so Ray's notices must not
     alone = Store(tmp_path / "alone")

@@ -195,5 +195,5 @@ def attention_mask(tokens: ReplyTokens, dtype: torch.dtype) -> torch.Tensor:
     sees = own | (tokens.segment[:, None, :] == PROMPT)
     width = tokens.ids.shape[1]
     earlier = torch.ones((width, width), dtype=torch.bool, device=tokens.ids.device).tril()
-    # A row of padding sees padding, so that no softmax is over nothing. A product, as a choice by a mask is slow on CPUs.
+    # A row of padding sees padding: no softmax is over nothing. A product, as CPUs are slow at choosing by a mask.
     return (~(sees & earlier)).to(dtype)[:, None] * torch.finfo(dtype).min

@@ -3,8 +3,6 @@
 Axes: P prompts, N samples of one prompt.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -45,7 +43,7 @@ def duel_win_rate(first: npt.ArrayLike, second: npt.ArrayLike, gold: npt.ArrayLi
     if not 1 <= n <= size:
         raise ConfigError(f"n lies within 1 and the {size} samples of a prompt; got {n}")
     weight_N = best_of_n_weights(size, n)
-    return np.array([_win_rate(*rows, weight_N) for rows in zip(*arrays, strict=True)])
+    return np.array([_win_rate(one, other, true, weight_N) for one, other, true in zip(*arrays, strict=True)])
 
 
 def _win_rate(first_N: FloatArray, second_N: FloatArray, gold_N: FloatArray, weight_N: FloatArray) -> float:
@@ -57,7 +55,7 @@ def _win_rate(first_N: FloatArray, second_N: FloatArray, gold_N: FloatArray, wei
     return float(first_L @ (below_L + 0.5 * second_L))
 
 
-def _shares(scores_N: FloatArray, weight_N: FloatArray) -> Sequence[float] | FloatArray:
+def _shares(scores_N: FloatArray, weight_N: FloatArray) -> FloatArray:
     """Chance of each sample to be the winner."""
     _, group, counts = np.unique(scores_N, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)

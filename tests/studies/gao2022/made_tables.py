@@ -85,7 +85,7 @@ def usual_run(name: str, parameters: int, penalty: float) -> RunTruth:
 SMALL = GaoConfig(
     comparisons=9_600, proxy_seeds=1, prompts=64, pool=256, other_pool=64, large_prompts=8, large_pool=2_048,
     fewer_pairs=(250, 1_000, 2_000), data_proxies=("chitchat-w8", "chitchat-w16", "chitchat-w32"),
-    penalties=(0.15,), penalty_seeds=4,
+    penalties=(0.15,), penalty_seeds=4, other_policies=("chitchat-w128", "chitchat-w224"),
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ class GaoConfig:
     """Prompts with two replies each; a tenth is held out, ties in gold are dropped."""
     pairs: int = 8_000
     """Training pairs of all questions but that of the data."""
-    fewer_pairs: tuple[int, ...] = (250, 700, 2_000)
+    fewer_pairs: tuple[int, ...] = (250, 500, 1_000, 2_000, 4_000)
     """Of the question of the data, besides ``pairs``."""
     data_proxies: tuple[str, ...] = SHIPPED[:4]
     """The sizes of that question."""
@@ -67,7 +67,7 @@ class GaoConfig:
     rl: PolicyGradientConfig = field(default_factory=_push)
     rl_replies: int = 4
     """Replies to each evaluation prompt at each measurement."""
-    penalties: tuple[float, ...] = (0.15, 0.4)
+    penalties: tuple[float, ...] = (0.05, 0.15, 0.4)
     """Weights of the KL penalty, in proxy standard deviations per nat; 0 is always among them."""
     penalty_seeds: int = 4
     """Runs with and without a penalty from the same seeds: the units of the comparison, at least 4 for an interval."""

@@ -1,7 +1,10 @@
 """How much of the text loss is best?"""
 
+import numpy as np
+
 from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Published, TableData
 from overopt.stats.crossed_units import crossed_mean
+from overopt.stats.estimate import FloatArray
 from overopt.studies.claims import known
 from overopt.studies.grm2024.judged import OUT_IDS, PERCENT, Judgements, cells
 from overopt.studies.grm2024.methods import IN, PLAIN, SETS
@@ -61,8 +64,10 @@ def _range_claims(judgements: Judgements, size: int, alphas: list[float]) -> lis
     if not inside or not beyond:
         return []
 
-    def mean(chosen: list[float], name: str):  # type: ignore[no-untyped-def]  # (S, U) of a set
-        return sum(judgements.credits(judgements.cell(SFT, size, alpha=alpha))[name] for alpha in chosen) / len(chosen)
+    def mean(chosen: list[float], name: str) -> FloatArray:
+        """(S, U) of a set."""
+        found = [judgements.credits(judgements.cell(SFT, size, alpha=alpha))[name] for alpha in chosen]
+        return np.asarray(np.mean(found, axis=0))
 
     shown = f"α of {low:g} to {high:g}"
     larger = " and ".join(f"{alpha:g}" for alpha in beyond)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from overopt.measure.bon import powers_of_two
-from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, TableData
+from overopt.records.answers import Answer, Claim, FigureData, TableData
 from overopt.rewards.ensemble import Calibration, combine
 from overopt.seeding import stream
 from overopt.stats.bon import best_of_n_curve, kl_bound
@@ -16,7 +16,7 @@ from overopt.stats.selection_duel import duel_win_rate
 from overopt.studies.claims import known
 from overopt.studies.grm2024.judged import Cell, Judgements, cells
 from overopt.studies.grm2024.methods import BY_ID, METHODS, PLAIN
-from overopt.studies.grm2024.pressure import DRAWS, Arm, degree_cells, last_claim, lost_claim, win_claim
+from overopt.studies.grm2024.pressure import DRAWS, Arm, degree_cells, gold_figure, last_claim, lost_claim, win_claim
 from overopt.studies.study_tables import StudyTables
 
 GRM_IDS = ("grm-sft", "grm-dpo", "grm-dpo-noref")
@@ -83,12 +83,21 @@ def pool_scores(tables: StudyTables, judgements: Judgements, cell: Cell, number:
     return scores_B.reshape(raw_MPN.shape[1:])
 
 
-def bon_arm(tables: StudyTables, judgements: Judgements, method: str, rate: float, alpha: float | None = None) -> Arm:
-    """A method's curves over n, for each seed."""
+def bon_arm(
+    tables: StudyTables,
+    judgements: Judgements,
+    method: str,
+    rate: float,
+    alpha: float | None = None,
+    *,
+    draws: int = DRAWS,
+) -> Arm:
+    """A method's curves over n, for each seed; without draws of prompts its degrees have no intervals."""
     cell, gold = judgements.cell(method, tables.settings["pairs"], rate, alpha), tables.gold()
     ns = powers_of_two(gold.shape[1])
     kl_K = np.array([kl_bound(n) for n in ns])
-    counts = prompt_draws(len(gold), DRAWS, stream(tables.seed, "grm2024", "best-of-n"))
+    rng = stream(tables.seed, "grm2024", "best-of-n")
+    counts = prompt_draws(len(gold), draws, rng) if draws else None
     degrees, last = [], []
     for number in range(judgements.seeds):
         curve_PK = best_of_n_curve(pool_scores(tables, judgements, cell, number), gold, ns)
@@ -110,12 +119,11 @@ def win_rates(tables: StudyTables, judgements: Judgements, arm: Arm, plain: Arm,
     """(S, P) against Bradley-Terry of the same seed."""
     pairs, gold = tables.settings["pairs"], tables.gold()
     both = [judgements.cell(one.method, pairs, one.flip_rate) for one in (arm, plain)]
-    return np.stack(
-        [
-            duel_win_rate(*(pool_scores(tables, judgements, cell, number) for cell in both), gold, n)
-            for number in range(judgements.seeds)
-        ]
-    )
+    found = []
+    for number in range(judgements.seeds):
+        own, other = (pool_scores(tables, judgements, cell, number) for cell in both)
+        found.append(duel_win_rate(own, other, gold, n))
+    return np.stack(found)
 
 
 def _curve_rows(tables: StudyTables, judgements: Judgements, arm: Arm, labels: str) -> list[dict[str, object]]:
@@ -153,18 +161,13 @@ def _row(tables: StudyTables, judgements: Judgements, arm: Arm, plain: Arm) -> d
 
 
 def _figure(rows: list[dict[str, object]]) -> FigureData:
-    return FigureData(
+    return gold_figure(
+        rows,
         name="bon-gold",
-        title="Gold of best-of-n against distance, method by method",
+        pressure="best-of-n",
         caption="Means over seeds and prompts, as gains over the base policy; the rows of this figure hold 95 % "
         "intervals over both.",
-        rows=rows,
-        x=Axis(field="d", title="√(ln n − (n − 1)/n) (√nats)", from_zero=True),
-        y=Axis(field="gold", title="gold (sd on the base policy)"),
-        marks=("line",),
-        colour=Channel(field="method", title="method"),
-        panel=Channel(field="labels", title=""),
-        reference=0.0,
+        distance="√(ln n − (n − 1)/n) (√nats)",
     )
 
 

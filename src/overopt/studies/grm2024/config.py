@@ -66,12 +66,12 @@ class GrmConfig:
     """Replies of which the shortest and the longest are compared."""
     length_tokens: int = 64
     """Most tokens of such a reply."""
-    loss_texts: int = 1_000
+    loss_texts: int = 400
     """Human exchanges on which the language-model loss is taken."""
     prompts: int = 64
     pool: int = 1_024
     ppo_methods: tuple[str, ...] = (
-        "bt", "smooth", "ens-mean", "ens-min", "warm", "mix", "grm-dpo", "grm-dpo-noref", "grm-sft",
+        "bt", "ens-mean", "ens-min", "warm", "mix", "grm-dpo", "grm-dpo-noref", "grm-sft",
     )  # fmt: skip
     noisy_ppo_methods: tuple[str, ...] = ("bt", "grm-sft")
     rl: PolicyGradientConfig = field(default_factory=_ppo)

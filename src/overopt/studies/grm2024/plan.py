@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, Literal
 
 from overopt.seeding import stream_seed
 from overopt.studies.grm2024.config import PRESETS, GrmConfig
-from overopt.studies.grm2024.methods import BY_ID, METHODS, OUT, PLAIN, Method
+from overopt.studies.grm2024.methods import BY_ID, METHODS, OUT, PLAIN, Kind, Method
 from overopt.studies.grm2024.names import model_name, run_name
 from overopt.studies.models import ModelRef
 from overopt.studies.plan import StudyPlan, planned_study
@@ -25,6 +26,9 @@ from overopt.workflow import Stage
 NAME = "grm2024"
 _COST = {"frozen": 0.4, "mix": 1.8, "grm-dpo": 2.0, "grm-dpo-noref": 1.8, "grm-sft": 1.5}
 """Time of training relative to Bradley-Terry."""
+_COMBINE: dict[Kind, Literal["single", "mean", "min"]] = {
+    "single": "single", "average": "single", "mean": "mean", "min": "min",
+}  # fmt: skip
 
 
 def grm2024(preset: str = "default", *, seed: int = 0, assignments: Sequence[str] = ()) -> Study:
@@ -108,7 +112,7 @@ class Plan(StudyPlan):
                         names[0],
                         number,
                         others=names[1:],
-                        combine=method.kind if method.kind in ("mean", "min") else "single",
+                        combine=_COMBINE[method.kind],
                         name=run_name(method.id, rate, number),
                     )
 
@@ -200,8 +204,8 @@ class Plan(StudyPlan):
         if method.id == "smooth":
             return replace(training, label_smoothing=config.smoothing)
         if method.id == "mix":
-            weights = {"chosen_weight": config.mix_weight, "plain_weight": config.mix_weight}
-            return replace(training, corpus=CorpusLoss(**weights))
+            mix = CorpusLoss(chosen_weight=config.mix_weight, plain_weight=config.mix_weight)
+            return replace(training, corpus=mix)
         if method.id == "grm-sft":
             return replace(training, text=TextLoss(kind="sft", weight=weight))
         if method.id in ("grm-dpo", "grm-dpo-noref"):
@@ -237,7 +241,7 @@ class Plan(StudyPlan):
         config = self.config
         n_held_out = config.comparisons // 10
         first, half = config.comparisons - n_held_out, n_held_out // 2
-        usual = {"policy": self.policy, "place": self.place, "needs": self.needs, "seed": self.seed}
+        usual: dict[str, Any] = {"policy": self.policy, "place": self.place, "needs": self.needs, "seed": self.seed}
         millions = self.millions(self.policy)
         stages = {
             "optimised": self.pairs_of(

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from overopt.measure.pools import as_matrices
-from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Published, TableData
+from overopt.records.answers import Answer, Claim, FigureData, Published, TableData
 from overopt.seeding import stream
 from overopt.stats.crossed_units import crossed_mean
 from overopt.stats.estimate import FloatArray
@@ -17,6 +17,7 @@ from overopt.studies.grm2024.pressure import (
     Arm,
     degree_cells,
     degree_difference,
+    gold_figure,
     last_claim,
     lost_claim,
     matched_claim,
@@ -174,18 +175,13 @@ def _ends(low: float, high: float) -> dict[str, float | None]:
 
 
 def _figure(rows: list[dict[str, object]]) -> FigureData:
-    return FigureData(
+    return gold_figure(
+        rows,
         name="ppo-gold",
-        title="Gold of PPO against distance, method by method",
+        pressure="PPO",
         caption="Means over seeds where their runs first reach a distance; a curve ends where the first of them does. "
         "The rows of this figure hold 95 % intervals over seeds and prompts.",
-        rows=rows,
-        x=Axis(field="d", title="√KL to the base policy (√nats)", from_zero=True),
-        y=Axis(field="gold", title="gold (sd on the base policy)"),
-        marks=("line",),
-        colour=Channel(field="method", title="method"),
-        panel=Channel(field="labels", title=""),
-        reference=0.0,
+        distance="√KL to the base policy (√nats)",
     )
 
 

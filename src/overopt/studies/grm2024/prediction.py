@@ -73,7 +73,7 @@ def _degrees(tables: StudyTables, judgements: Judgements) -> list[Degree]:
     golds: list[float] = []
     areas: list[float] = []
     for method, rate, alpha in kinds:
-        arm = bon_arm(tables, judgements, method, rate, alpha)
+        arm = bon_arm(tables, judgements, method, rate, alpha, draws=0)
         cell = judgements.cell(method, settings["pairs"], rate, alpha)
         golds += degrees(arm.degrees, "last_gold").tolist()
         areas += degrees(arm.degrees, "area_lost").tolist()
@@ -127,7 +127,14 @@ def _report(one: Degree, judgements: Judgements, seed: int) -> dict[str, Any] | 
     """``None`` where there are too few models, or their degrees do not differ."""
     if one.values_M.size < 3 or np.ptp(one.values_M) == 0:
         return None
-    return accuracy_predicts(_accuracies(one, judgements), one.values_M, names=one.names, group=one.groups, seed=seed)
+    accuracies = _accuracies(one, judgements)
+    both = {title: accuracies.pop(title) for title in (IN_TITLE, MEAN_OUT)}
+    usual: dict[str, Any] = {"names": one.names, "group": one.groups, "seed": seed}
+    report = accuracy_predicts(both, one.values_M, **usual)
+    for title, values_M in accuracies.items():
+        # Each by itself: only the two means are held against each other.
+        report["predictors"] |= accuracy_predicts({title: values_M}, one.values_M, **usual)["predictors"]
+    return report
 
 
 def _claims(one: Degree, report: Mapping[str, Any] | None) -> list[Claim]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overopt.records.answers import Claim, Outcome, Published
+from overopt.records.answers import Axis, Channel, Claim, FigureData, Outcome, Published
 from overopt.stats.crossed_units import CrossedMean, crossed_mean, seeds_and_parts
 from overopt.stats.estimate import FloatArray
 from overopt.stats.overoptimization import MEASURES, OverOptimization
@@ -20,6 +20,22 @@ DRAWS = 1_000
 ABSTRACT = "Yang et al. 2024 (2406.10216), abstract"
 _MIN_KNOWN = 0.9
 """Share of the draws of prompts that must have a number."""
+
+
+def gold_figure(rows: list[dict[str, object]], *, name: str, pressure: str, caption: str, distance: str) -> FigureData:
+    """Gold against the root of the KL, a line a method, a panel for each kind of labels."""
+    return FigureData(
+        name=name,
+        title=f"Gold of {pressure} against distance, method by method",
+        caption=caption,
+        rows=rows,
+        x=Axis(field="d", title=distance, from_zero=True),
+        y=Axis(field="gold", title="gold (sd on the base policy)"),
+        marks=("line",),
+        colour=Channel(field="method", title="method"),
+        panel=Channel(field="labels", title=""),
+        reference=0.0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

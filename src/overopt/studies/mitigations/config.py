@@ -1,11 +1,18 @@
 """Settings and presets of the study."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from overopt.errors import ConfigError
 from overopt.optimize.settings import PolicyGradientConfig
 from overopt.protocols import SamplerConfig
 from overopt.training.reward_config import RewardTrainingConfig
+
+
+def _ppo(**changes: object) -> PolicyGradientConfig:
+    usual = PolicyGradientConfig(
+        steps=33, algorithm="ppo", gae_lambda=1.0, prompts_per_step=48, learning_rate=4e-4, measure_grid=0.5
+    )
+    return replace(usual, **changes)  # type: ignore[arg-type]  # names and types are checked by the class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +35,7 @@ class MitigationsConfig:
     pool: int = 1_024
     runs: int = 2
     """Runs of PPO of each method; methods with one proxy take another one in each run."""
-    rl: PolicyGradientConfig = field(
-        default_factory=lambda: PolicyGradientConfig(
-            steps=40, algorithm="ppo", gae_lambda=1.0, learning_rate=4e-4, measure_grid=0.6
-        )
-    )
+    rl: PolicyGradientConfig = field(default_factory=_ppo)
     rl_replies: int = 4
     uwo_best_of_n: float = 0.5
     uwo_rl: float = 0.1
@@ -85,15 +88,7 @@ PRESETS = {
         prompts=8,
         pool=64,
         runs=1,
-        rl=PolicyGradientConfig(
-            steps=4,
-            algorithm="ppo",
-            gae_lambda=1.0,
-            learning_rate=1e-3,
-            prompts_per_step=8,
-            warm_up=1,
-            measure_grid=0.6,
-        ),
+        rl=_ppo(steps=4, learning_rate=1e-3, prompts_per_step=8, warm_up=1),
         rl_replies=2,
         matched_kl=1.0,
         end_kl=2.0,
@@ -108,9 +103,7 @@ PRESETS = {
         prompts=256,
         pool=4_096,
         runs=5,
-        rl=PolicyGradientConfig(
-            steps=120, algorithm="ppo", gae_lambda=1.0, learning_rate=2e-4, prompts_per_step=128, measure_grid=0.4
-        ),
+        rl=_ppo(steps=120, learning_rate=2e-4, prompts_per_step=128),
         rl_replies=8,
     ),
 }
