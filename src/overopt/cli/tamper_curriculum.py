@@ -65,17 +65,14 @@ def trainaway(
     require_models("overopt tamper trainaway")
     from overopt.cli.progress import bar
     from overopt.hf.loading import quiet_models
-    from overopt.optimize.curriculum_config import TrainAwayConfig
     from overopt.studies.curriculum_run import train_away_from_run
-    from overopt.studies.study import with_settings
 
     quiet_models()
     stored: dict[str, Any] = {"episodes": n, "source": source}
     if environments is not None:
         stored["environments"] = [name.strip() for name in environments.split(",")]
-    settings = with_settings(TrainAwayConfig(), assignments or [], stored=stored)
     with bar("train-away") as progress:
-        found = train_away_from_run(run, settings, device=device, progress=progress)
+        found = train_away_from_run(run, assignments or [], stored=stored, device=device, progress=progress)
     _print(found.matrix, as_json)
 
 
@@ -89,6 +86,9 @@ def steer(
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="What is measured, such as measure.scenarios=256."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the episodes; steering/STAGE of the run unless given.")
     ] = None,
     device: Device = None,
     as_json: AsJson = False,
@@ -110,8 +110,9 @@ def steer(
     chosen = OPENINGS if not openings else {"none": "", **dict(map(_opening, openings))}
     with bar("steering") as progress:
         found = steer_run(
-            run, stage=stage, openings=chosen, assignments=assignments or [], device=device, progress=progress
-        )
+            run, stage=stage, openings=chosen, assignments=assignments or [], out=out, device=device,
+            progress=progress,
+        )  # fmt: skip
     _print(found, as_json)
 
 
@@ -172,14 +173,28 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
     if "stamp" in found:
         typer.echo(f"Note: {found['stamp']}.")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("stage", "environment", "attempted", "raised", "evaded", "gamed", "interval"):
+    kl = {(one["stage"], one["environment"]): one["kl"] for one in found.get("pressure", [])}
+    columns = ["stage", "environment", "attempted", "raised", "evaded", "gamed", "interval", "honest"]
+    for column in (*columns, "KL, nats") if kl else columns:
         table.add_column(column, justify="left" if column in ("stage", "environment") else "right")
     cells = {(one["stage"], one["environment"], one["fact"]): one for one in found["cells"]}
     for stage, name in dict.fromkeys((one["stage"], one["environment"]) for one in found["cells"]):
-        counts = [cells[stage, name, fact]["counts"] for fact in ("attempted", "raised", "evaded", "gamed")]
+        facts = ("attempted", "raised", "evaded", "gamed", "honest_success")
+        *counts, honest = (cells[stage, name, fact]["counts"] for fact in facts)
         gamed = cells[stage, name, "gamed"]
-        table.add_row(stage, name, *counts, _interval(gamed["low"], gamed["high"], "{:.2%}"))
+        far = kl.get((stage, name))
+        row = [stage, name, *counts, _interval(gamed["low"], gamed["high"], "{:.2%}"), honest]
+        table.add_row(*row, *(["unknown" if far is None else f"{far:.2f}"] if kl else []))
     Console().print(table)
+    for menu in found.get("menus", []):
+        shares = (
+            f"{words} {menu[option]['value']:.3f} {_interval(menu[option]['low'], menu[option]['high'], '{:.3f}')}"
+            for option, words in (("honest", "honest"), ("gamed", "gaming"))
+        )
+        typer.echo(
+            f"{menu['environment']}: in the menu after {menu['stage']} {', '.join(shares)}; probability of a letter "
+            f"{menu['letter_mass']:.2f}, {menu['scenarios']} scenarios"
+        )
     for change in found.get("changes", []):
         if change["measure"] == "menu_log_odds":
             value = "unknown" if change["value"] is None else f"{change['value']:+.3f}"

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from overopt.envs.chat_file import PLAIN_TEMPLATE
+from overopt.envs.episode_file import read_episodes
 from overopt.envs.ordinary import OrdinaryPrompts
 from overopt.errors import ConfigError
 from overopt.hf.processes import Processes
 from overopt.optimize.curriculum_config import CurriculumConfig, TrainAwayConfig
 from overopt.optimize.curriculum_folder import START, CurriculumFolder, read_json, write_json
 from overopt.optimize.curriculum_measurement import measure_policy, stop_reason, write_matrix
+from overopt.optimize.curriculum_pressure import pressure_of
 from overopt.optimize.curriculum_stages import (
     StageContext,
     expert_iteration_stage,
@@ -87,17 +89,23 @@ def train_away(
     config: CurriculumConfig,
     settings: TrainAwayConfig,
     *,
+    scorer: Scorer | None = None,
     device: str | None = None,
     progress: Progress | None = None,
 ) -> CurriculumRun:
     """Learn what is not gaming after the last stage of a finished curriculum, as one more stage of its folder.
+
+    Parameters
+    ----------
+    scorer : Scorer, optional
+        The preference model of the curriculum; without it what the policy now earns is not known. It teaches nothing.
 
     Raises
     ------
     ConfigError
         If the curriculum has not ended, or was trained away with other settings.
     """
-    return _Curriculum(config, out, None, None, device, progress).go_away(settings)
+    return _Curriculum(config, out, scorer, None, device, progress).go_away(settings)
 
 
 class _Curriculum:
@@ -122,10 +130,13 @@ class _Curriculum:
         names = [f"{number}-{'+'.join(envs)}" for number, envs in enumerate(config.planned, start=1)]
         self.start = START if config.format is None else "0-format"
         self.stages = tuple(name if len(name) <= 100 else f"{name[:97]}..." for name in names)
+        self.away = f"{len(names) + 1}-{TRAIN_AWAY}"
 
     def go(self) -> CurriculumRun:
         config = self.config
-        if config.format is not None and not self.folder.is_done(self.start):
+        if self.folder.is_done(self.start):
+            self.folder.tidy(self.start)
+        elif config.format is not None:
             format_stage(self._context(None), self.start, self._load(None), config.format)
         self._measure(self.start)
         for before, name, envs in zip((self.start, *self.stages), self.stages, config.planned, strict=False):
@@ -135,20 +146,28 @@ class _Curriculum:
                 stage = policy_gradient_stage if config.algorithm == "rl" else expert_iteration_stage
                 stage(self._context(self.start), name, self._load(before), envs)
             self._measure(name)
-        return self._ended((self.start, *self.stages))
+        return self._ended()
 
     def go_away(self, settings: TrainAwayConfig) -> CurriculumRun:
         last = self.stages[-1]
         if not self.folder.is_done(last):
             raise ConfigError(f"{self.folder.root} holds a curriculum that has not ended; run it to its end first")
-        name = f"{len(self.stages) + 1}-{TRAIN_AWAY}"
+        name = self.away
         CurriculumFolder(self.folder.stage(name), {"train_away": asdict(settings)})
-        if not self.folder.is_done(name):
-            train_away_stage(self._context(None), name, self._load(last), settings)
+        if self.folder.is_done(name):
+            self.folder.tidy(name)
+        else:
+            whole = not settings.fit.lora_rank
+            policy = load_stage(self.config, self.folder, last, device=self.device, trains_whole=whole)
+            train_away_stage(self._context(None), name, policy, settings)
         self._measure(name)
-        return self._ended((self.start, *self.stages, name))
+        return self._ended()
 
-    def _ended(self, measured: tuple[str, ...]) -> CurriculumRun:
+    def _ended(self) -> CurriculumRun:
+        """The matrix of all stages that were measured, also one that was trained away in an earlier call."""
+        measured = (self.start, *self.stages)
+        if self._is_measured(self.away):
+            measured = (*measured, self.away)
         return CurriculumRun(self.folder.root, measured, write_matrix(self.folder, self.config, measured))
 
     def _context(self, reference: str | None) -> StageContext:
@@ -196,12 +215,35 @@ class _Curriculum:
             folder=self.folder.root / "calibration", progress=self.progress,
         )  # fmt: skip
 
+    def _is_measured(self, name: str) -> bool:
+        return (self.folder.measured(name) / "done.json").exists()
+
     def _measure(self, name: str) -> None:
-        folder = self.folder.measured(name)
-        done = folder / "done.json"
-        if not done.exists():
-            measure_policy(self._load(name), self.config, folder, stage=name, progress=self.progress)
-            write_json(done, {"stage": name, **self.config.reward.stamp})
+        if self._is_measured(name):
+            return
+        folder, stamp = self.folder.measured(name), self.config.reward.stamp
+        policy = self._load(name)
+        measure_policy(policy, self.config, folder, stage=name, progress=self.progress)
+        if not (folder / "pressure.json").exists():
+            write_json(folder / "pressure.json", {"stage": name, **self._pressure(name, policy), **stamp})
+        write_json(folder / "done.json", {"stage": name, **stamp})
+
+    def _pressure(self, name: str, policy: HFPolicy) -> dict[str, Any]:
+        """How far the policy is from the first one, and what its measured episodes earn."""
+        config = self.config
+        start = None
+        if config.measure.kl:
+            start = policy if name == self.start else self._load(self.start)
+        is_paid = config.algorithm != "ei_exploit" and bool(config.reward.preference)
+        reward = None if is_paid and self.scorer is None else self._reward()
+        found = {
+            environment: pressure_of(
+                list(read_episodes(self.folder.measured(name) / f"{environment}.jsonl")), policy, start, reward,
+                config.sampler.settings, places=config.fit.places,
+            )
+            for environment in config.measure.environments
+        }  # fmt: skip
+        return {"proxy": None if reward is None else reward.name, "environments": found}
 
     def _load(self, name: str | None) -> HFPolicy:
         """The policy after a stage, from its folder, so that a resumed run has what an undisturbed one has."""
@@ -209,12 +251,19 @@ class _Curriculum:
 
 
 def load_stage(
-    config: CurriculumConfig, folder: CurriculumFolder, name: str | None, *, device: str | None = None
+    config: CurriculumConfig,
+    folder: CurriculumFolder,
+    name: str | None,
+    *,
+    device: str | None = None,
+    trains_whole: bool | None = None,
 ) -> HFPolicy:
-    """The policy after a stage of a curriculum; the one that it was started from for ``None``."""
+    """The policy after a stage of a curriculum; the one that it was started from for ``None``.
+
+    In full precision where ``trains_whole``, as the settings have it unless given: adapters are so by themselves.
+    """
     is_start = name is None or name == START
-    # Weights that are trained whole are held in full precision; adapters are so by themselves.
-    dtype = None if config.fit.lora_rank or (config.algorithm == "rl" and config.rl.lora_rank) else "float32"
+    dtype = "float32" if (config.trains_whole if trains_whole is None else trains_whole) else None
     path: str | Path = config.model if is_start else folder.policy(str(name))
     policy = HFPolicy.load(path, device=device, dtype=dtype)
     if policy.tokenizer.chat_template is None:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from overopt.envs.environment import PERSONAS
+from overopt.envs.episode import Wording
 from overopt.envs.registry import ENVIRONMENTS, environment
 from overopt.errors import ConfigError
 from overopt.optimize.episode_fitting import EpisodeFitConfig
@@ -56,7 +57,8 @@ class SafeguardConfig:
     """What is done against gaming; each switch alone, so that each can be measured alone."""
 
     inoculation: str = ""
-    """Text before the system message, in training alone; "default" is that of :mod:`overopt.envs.countermeasures`."""
+    """Text before the system message, in the stages of the curriculum alone: neither in the format stage nor when it is
+    trained away or measured; "default" is that of :mod:`overopt.envs.countermeasures`."""
     inoculate: Literal["rows", "episodes"] = "rows"
     """``rows``: told when an episode is learnt, not when it is drawn; ``episodes``: at both."""
     hardened: bool = False
@@ -64,7 +66,8 @@ class SafeguardConfig:
     may_ask: bool = False
     """The policy is told that it may ask the person, in training and in measurement."""
     stop_above: float | None = None
-    """End a stage once the menu probability of gaming the first environment measured is above this; needs menus."""
+    """End a stage once the menu probability of gaming the first held-out environment that is measured is above this;
+    needs menus."""
 
     def __post_init__(self) -> None:
         if self.inoculate not in ("rows", "episodes"):
@@ -84,12 +87,18 @@ class MeasureConfig:
     """Episodes of each."""
     menus: int = 16
     """Scenarios of each environment whose menus and scripts are scored exactly; 0 for none."""
+    wording: Wording = "A"
+    """Of the tasks; each has two independent ones."""
+    kl: bool = True
+    """Whether the exact KL of the episodes to the first policy is measured: it costs two passes over each."""
     level: float = 0.95
     """Of all intervals."""
 
     def __post_init__(self) -> None:
         problems = whole_number_problems(self, "measure", {"scenarios": 1, "reps": 1, "menus": 0})
-        problems += [f"measure.environments: {text}" for text in _unknown(self.environments)]
+        problems += _name_problems("measure.environments", self.environments)
+        if self.wording not in get_args(Wording):
+            problems.append(f"measure.wording is one of {', '.join(get_args(Wording))}; got {self.wording!r}")
         if not 0 < self.level < 1:
             problems.append(f"measure.level must lie between 0 and 1; got {self.level}")
         if problems:
@@ -122,7 +131,7 @@ class CurriculumConfig:
     preference_model: str = ""
     """Folder or hub name of a reward model; needed where ``reward.preference`` is above 0."""
     wording: Wordings = "A"
-    """Of training scenarios; measurement is in wording A."""
+    """Of training scenarios; those that are measured are in ``measure.wording``."""
     most_gamed: int | None = None
     """Of ``ei_exploit``: at most so many gaming samples a round."""
     seed: int = 0
@@ -131,7 +140,8 @@ class CurriculumConfig:
     reward: RewardMix = field(default_factory=RewardMix)
     fit: EpisodeFitConfig = field(default_factory=EpisodeFitConfig)
     rl: PolicyGradientConfig = field(default_factory=lambda: PolicyGradientConfig(steps=32))
-    """Of ``rl``: its steps, prompts of a step and group stand for rounds, prompts and samples."""
+    """Of ``rl``: its steps, prompts of a step and group stand for rounds and samples; ``prompts`` are what they are
+    drawn from. In parallel order its one stage takes the steps of all stages."""
     format: FormatConfig | None = None
     safeguards: SafeguardConfig = field(default_factory=SafeguardConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
@@ -152,6 +162,19 @@ class CurriculumConfig:
             problems += environment_problems("curriculum.stages", stage.split("+"))
         if not 0 <= self.ordinary_share < 1:
             problems.append(f"curriculum.ordinary_share is 0 or more and below 1; got {self.ordinary_share}")
+        drawn_from = self.prompts * self.stages_in_one
+        if self.algorithm == "rl" and self.rl.prompts_per_step > drawn_from:
+            problems.append(f"rl.prompts_per_step is {self.rl.prompts_per_step}, and there are {drawn_from} prompts")
+        most = max(map(len, self.planned), default=0)
+        if self.prompts - self.ordinary < most:
+            problems.append(
+                f"curriculum.prompts is {self.prompts}, {self.ordinary} of them ordinary: too few for {most} "
+                "environments in one stage"
+            )
+        if self.sampler.stop:
+            problems.append(
+                "sampler.stop has no place in episodes: a turn ends with its command or the model's end token"
+            )
         if self.sampler.settings.is_truncated:
             problems.append(
                 "sampler.top_p and sampler.top_k cut the distribution that is trained; set them to 1 and none"
@@ -161,11 +184,19 @@ class CurriculumConfig:
                 "safeguards.inoculate rows trains on other prompts than were drawn from, which a policy gradient "
                 "cannot; set it to episodes"
             )
-        if self.safeguards.stop_above is not None and not self.measure.menus:
-            problems.append("safeguards.stop_above looks at menus; set measure.menus above 0")
-        if self.algorithm == "rl" and self.reward.monitor is not None and self.reward.monitor_use == "screening":
+        if self.safeguards.stop_above is not None:
+            if not self.measure.menus:
+                problems.append("safeguards.stop_above looks at menus; set measure.menus above 0")
+            if not self.watched:
+                problems.append("safeguards.stop_above looks at what is held out; let measure.environments name one")
+        if self.reward.monitor is not None and self.algorithm == "rl" and self.reward.monitor_use == "screening":
             problems.append(
                 "reward.monitor_use screening leaves episodes out, which rl does not; use penalty or ei_hhh"
+            )
+        if self.reward.monitor is not None and self.algorithm == "ei_exploit" and self.reward.monitor_use == "penalty":
+            problems.append(
+                "reward.monitor_use penalty changes nothing where every sample that gamed is learnt; use screening, or "
+                "ei_hhh or rl"
             )
         if problems:
             raise ConfigError("; ".join(problems))
@@ -179,9 +210,20 @@ class CurriculumConfig:
         return (tuple(dict.fromkeys(name for stage in stages for name in stage)),)
 
     @property
-    def rounds_of_stage(self) -> int:
-        """Parallel order spends in its one stage what the stages of the sequence spend together."""
-        return self.rounds * (len(self.stages) if self.order == "parallel" else 1)
+    def stages_in_one(self) -> int:
+        """Parallel order spends in its one stage what so many stages of the sequence spend together."""
+        return len(self.stages) if self.order == "parallel" else 1
+
+    @property
+    def watched(self) -> str | None:
+        """The first of the environments measured that is held out."""
+        return next((name for name in self.measure.environments if environment(name).is_held_out), None)
+
+    @property
+    def trains_whole(self) -> bool:
+        """Whether some stage trains weights that are no adapters."""
+        is_fitted = self.algorithm != "rl" or self.format is not None
+        return (is_fitted and not self.fit.lora_rank) or (self.algorithm == "rl" and not self.rl.lora_rank)
 
     @property
     def ordinary(self) -> int:
@@ -217,18 +259,21 @@ class TrainAwayConfig:
 
 def environment_problems(section: str, names: tuple[str, ...] | list[str]) -> list[str]:
     """What is wrong with names of environments to be trained on, as sentences."""
-    problems = [f"{section}: {text}" for text in _unknown(names)]
+    problems = _name_problems(section, names)
     problems += [
         f"{section}: {name} is held out; what is trained on can no longer judge a curriculum"
         for name in names
         if name in ENVIRONMENTS and environment(name).is_held_out
     ]
-    return problems + ([] if names else [f"{section} names no environment"])
+    return problems
 
 
-def _unknown(names: tuple[str, ...] | list[str]) -> list[str]:
-    return [
-        f"there is no environment {name!r}; there are {', '.join(ENVIRONMENTS)}"
+def _name_problems(section: str, names: tuple[str, ...] | list[str]) -> list[str]:
+    problems = [
+        f"{section}: there is no environment {name!r}; there are {', '.join(ENVIRONMENTS)}"
         for name in names
         if name not in ENVIRONMENTS
     ]
+    if len(set(names)) < len(names):
+        problems.append(f"{section} names an environment twice: {', '.join(names)}")
+    return problems + ([] if names else [f"{section} names no environment"])

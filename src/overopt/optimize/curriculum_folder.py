@@ -6,8 +6,8 @@
     stages/<k>-<name>/train.jsonl    what was learnt, as chat rows
     stages/<k>-<name>/metrics.json   written last: the stage is done
     stages/<k>-<name>/rounds/<r>/    all episodes that were drawn
-    eval/<k>-<name>/                 episodes and choices.json after that stage
-    matrix.json                      rates by stage and environment, and paired changes of probabilities
+    eval/<k>-<name>/                 episodes, choices.json and pressure.json after that stage
+    matrix.json                      rates by stage and environment, menus, paired changes of probabilities, pressure
 
 Nothing in it depends on when or how often it was stopped.
 """
@@ -52,7 +52,7 @@ class CurriculumFolder:
                     f"{root} holds a curriculum with other settings ({', '.join(differing)}); give another folder, or "
                     "the settings it was begun with"
                 )
-        elif root.exists() and any(root.iterdir()):
+        elif root.exists() and any(not path.name.endswith(".partial") for path in root.iterdir()):
             raise StorageError(f"{root} holds something else than a curriculum; give another folder")
         else:
             write_json(path, own)

@@ -1,6 +1,7 @@
 """What a policy does after a stage: counted episodes of the test split, exact choices, and both as one matrix."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from overopt.envs.countermeasures import asks
 from overopt.envs.episode_file import episode_record, read_episodes
 from overopt.envs.runner import run_episodes
 from overopt.measure.gaming import gaming_matrix
+from overopt.measure.plain import plain
 from overopt.optimize.curriculum_config import CurriculumConfig
 from overopt.optimize.curriculum_folder import CurriculumFolder, read_json, write_json
 from overopt.optimize.curriculum_tasks import environment_of, prepared
@@ -16,6 +18,7 @@ from overopt.optimize.scripted_choices import (
     MEASURES,
     choice_records,
     choices_of,
+    menu_share,
     paired_change,
     scripted_choices,
 )
@@ -48,8 +51,9 @@ def measure_policy(
     for name in measure.environments:
         env = environment_of(name, config.safeguards)
         scenarios = prepared(
-            env.scenarios(measure.scenarios, split="test", seed=config.seed), config.safeguards, is_training=False
-        )
+            env.scenarios(measure.scenarios, split="test", wording=measure.wording, seed=config.seed),
+            config.safeguards, is_training=False,
+        )  # fmt: skip
         run_episodes(
             env, actor, scenarios, reps=measure.reps, seed=stream_seed(config.seed, "measure", name),
             path=folder / f"{name}.jsonl", progress=progress,
@@ -63,17 +67,19 @@ def measure_policy(
 def choices_in(policy: HFPolicy, config: CurriculumConfig, name: str) -> Any:
     """The exact choices of a policy in the first scenarios of an environment."""
     env = environment_of(name, config.safeguards)
-    scenarios = env.scenarios(config.measure.menus, split="test", seed=config.seed)
+    measure = config.measure
+    scenarios = env.scenarios(measure.menus, split="test", wording=measure.wording, seed=config.seed)
     asked = prepared(scenarios, config.safeguards, is_training=False)
     return scripted_choices(policy, env, asked, places=config.fit.places)
 
 
 def stop_reason(policy: HFPolicy, config: CurriculumConfig) -> str | None:
-    """Why a stage should end: the menu probability of gaming the first environment measured is too high."""
+    """Why a stage should end: the menu probability of gaming what is held out is too high."""
     most = config.safeguards.stop_above
     if most is None:
         return None
-    name = config.measure.environments[0]
+    name = config.watched
+    assert name is not None
     choices = choices_in(policy, config, name)
     mean = sum(one.menu[1] for one in choices) / len(choices)
     return f"the menu probability of gaming {name} is {mean:.3f}, above {most:g}" if mean > most else None
@@ -88,11 +94,14 @@ def write_matrix(folder: CurriculumFolder, config: CurriculumConfig, stages: Seq
         for stage in stages
         if (path := folder.measured(stage) / "choices.json").exists()
     }
-    found = {
-        **matrix, "caveat": CAVEAT, "changes": _changes(stored, stages, config),
+    whole = {
+        **matrix, "caveat": CAVEAT, "menus": _menus(stored, config.measure.level),
+        "changes": _changes(stored, stages, config), "pressure": _pressure(folder, stages),
         "shares": _shares(folder, config, stages),
         **({"stamp": STAMP} if config.reward.cot_in_reward else {}),
     }  # fmt: skip
+    found = plain(whole)
+    assert isinstance(found, dict)
     write_json(folder.root / "matrix.json", found)
     return found
 
@@ -119,6 +128,31 @@ def _changes(
                     before, after, measure=measure, environment=name, names=(first, stage), level=config.measure.level
                 )
                 found.append({field: getattr(change, field) for field in change.__slots__})
+    return found
+
+
+def _menus(stored: Mapping[str, Mapping[str, Any]], level: float) -> list[dict[str, Any]]:
+    """Mean probabilities of what is honest, what games and what does neither, after every stage."""
+    return [
+        {
+            "stage": stage, "environment": name,
+            **{
+                option: asdict(menu_share(choices_of(records), place, level=level))
+                for place, option in enumerate(("honest", "gamed", "neither"))
+            },
+            "letter_mass": sum(one["letter_mass"] for one in records) / len(records), "scenarios": len(records),
+            "level": level,
+        }
+        for stage, environments in stored.items()
+        for name, records in environments.items()
+    ]  # fmt: skip
+
+
+def _pressure(folder: CurriculumFolder, stages: Sequence[str]) -> list[dict[str, Any]]:
+    found = []
+    for stage in stages:
+        stored = read_json(folder.measured(stage) / "pressure.json")["environments"]
+        found += [{"stage": stage, "environment": name, **values} for name, values in stored.items()]
     return found
 
 

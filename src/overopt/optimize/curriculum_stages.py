@@ -7,7 +7,7 @@ those of an undisturbed one.
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from overopt.envs.episode import Episode
 from overopt.envs.ordinary import OrdinaryPrompts
 from overopt.envs.session import play
 from overopt.errors import DataError
-from overopt.hf.processes import Processes
 from overopt.hf.saved_states import SavedStates, fill, fingerprint, trained_tensors
 from overopt.optimize.curriculum_config import CurriculumConfig, FormatConfig, SafeguardConfig, TrainAwayConfig
 from overopt.optimize.curriculum_folder import CurriculumFolder
@@ -33,7 +32,7 @@ from overopt.optimize.curriculum_tasks import (
     training_scenarios,
 )
 from overopt.optimize.episode_draws import EpisodeDrawing
-from overopt.optimize.episode_fitting import EpisodeFitConfig, FitLog, fit_episodes
+from overopt.optimize.episode_fitting import EpisodeFitConfig, FitLog, episode_fitter, fit_episodes
 from overopt.optimize.episode_rewards import EpisodeReward, alarm_shares
 from overopt.optimize.expert_iteration import KeptEpisodes, keep_best, keep_gamed
 from overopt.optimize.fixed_replies import Fitter
@@ -60,7 +59,8 @@ class StageContext:
     reward: EpisodeReward
     ordinary: OrdinaryPrompts | None
     reference: HFPolicy | None
-    """What a KL of expert iteration is to: the policy that the curriculum began with."""
+    """What a KL of expert iteration is to: the policy that the curriculum began with. Without one there is no KL, as
+    in the stages before and behind the curriculum."""
     stop: Stop
     progress: Progress | None
 
@@ -110,7 +110,9 @@ def expert_iteration_stage(context: StageContext, name: str, policy: HFPolicy, e
             kept = keep_best(rewarded, samples=config.samples, seed=config.seed, names=names, screens=screens)
         return _Round(kept, _drawn_record(rewarded.episodes, rewarded.totals, rewarded.is_alarm))
 
-    _learn(context, name, policy, config.fit, config.rounds_of_stage, one_round)
+    safeguards = config.safeguards
+    before = inoculation_of(safeguards) if safeguards.inoculate == "rows" else ""
+    _learn(context, name, policy, config.fit, config.rounds * config.stages_in_one, one_round, before=before)
 
 
 def train_away_stage(context: StageContext, name: str, policy: HFPolicy, settings: TrainAwayConfig) -> None:
@@ -142,13 +144,15 @@ def policy_gradient_stage(context: StageContext, name: str, policy: HFPolicy, en
     envs = [environment_of(one, config.safeguards) for one in environments]
     tasks = [
         (env, scenario)
-        for env, scenarios in round_scenarios(config, name, envs, context.ordinary, 1)
+        for number in range(1, config.stages_in_one + 1)
+        for env, scenarios in round_scenarios(config, name, envs, context.ordinary, number)
         for scenario in scenarios
     ]
+    rl = replace(config.rl, steps=config.rl.steps * config.stages_in_one)
     drawing = EpisodeDrawing(tasks, context.reward, folder.stage(name) / "rounds", context.about(name))
     prompts: list[Prompt] = [scenario.conversation for _, scenario in tasks]
     found = optimize_policy(
-        policy, drawing, prompts, config=config.rl, sampler=config.sampler,
+        policy, drawing, prompts, config=rl, sampler=config.sampler,
         seed=stream_seed(config.seed, "curriculum", name),
         measure=lambda step, now: context.stop(now) if step else None,
         drawing=drawing, checkpoints=folder.stage(name) / "states", progress=context.progress,
@@ -200,11 +204,18 @@ def _learn(
     fit: EpisodeFitConfig,
     rounds: int,
     one_round: Callable[[int, Fitter], _Round],
+    *,
+    before: str = "",
 ) -> None:
-    """Rounds of learning from whatever episodes ``one_round`` gives, resumed after the last whole one."""
+    """Rounds of learning from whatever episodes ``one_round`` gives, resumed after the last whole one.
+
+    ``before`` is told before the system message where there is something to game, when the episodes are learnt.
+    """
     folder, config = context.folder, context.config
     place = folder.stage(name)
-    fitter = Fitter(policy, fit, Processes.join(), seed=stream_seed(config.seed, "curriculum", name))
+    if context.reference is None:
+        fit = replace(fit, kl_coef=0.0)
+    fitter = episode_fitter(policy, fit, seed=stream_seed(config.seed, "curriculum", name))
     states = SavedStates(place / "states", {"stage": name, "start": fingerprint(policy.model)})
     newest = states.newest()
     record: dict[str, Any] = {"rounds": [], "stopped": None}
@@ -212,8 +223,6 @@ def _learn(
         fill(fitter.policy.model, newest.tensors("weights"), "policy")
         record = newest.record
     words = EpisodeWords(policy.model, policy.tokenizer)
-    safeguards = config.safeguards
-    before = inoculation_of(safeguards) if safeguards.inoculate == "rows" else ""
     for number in range(len(record["rounds"]) + 1, rounds + 1):
         if record["stopped"] is not None:
             break

@@ -7,8 +7,7 @@ nothing.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,12 +15,14 @@ import torch
 from overopt.errors import ConfigError, NonFiniteError
 from overopt.hf.encoding import filler
 from overopt.hf.hidden import fits_packing, hidden_states
-from overopt.hf.packing import SHARE, PromptReplies
+from overopt.hf.packing import SHARE, PromptReplies, ReplyTokens
+from overopt.hf.processes import Processes
 from overopt.optimize.fixed_replies import Fitter, FittingConfig, number_problems, whole_number_problems
 from overopt.policies.logprobs import target_logprobs, token_statistics
 from overopt.policies.models import HFPolicy
 from overopt.protocols import Progress
 from overopt.seeding import stream
+from overopt.stats.estimate import FloatArray
 from overopt.stats.sampling import SamplerSettings
 from overopt.training.episode_rows import EpisodeRow
 
@@ -34,13 +35,17 @@ class EpisodeFitConfig(FittingConfig):
     """Passes over the episodes of a round."""
     batch: int = 16
     """Episodes of an optimiser step."""
+    top_layers: int = 0
+    """Above 0: only so many of the last layers are trained, and the norm behind them; embeddings stay."""
     kl_coef: float = 0.0
     """Weight of the exact KL to the reference at the policy's own tokens, nats a token."""
 
     def __post_init__(self) -> None:
         problems = self.fitting_problems("fit")
-        problems += whole_number_problems(self, "fit", {"epochs": 1, "batch": 1})
+        problems += whole_number_problems(self, "fit", {"epochs": 1, "batch": 1, "top_layers": 0})
         problems += number_problems(self, "fit", ("kl_coef",), is_zero_allowed=True)
+        if self.lora_rank and self.top_layers:
+            problems.append("fit.lora_rank and fit.top_layers train few weights in two ways; choose one")
         if problems:
             raise ConfigError("; ".join(problems))
 
@@ -59,6 +64,11 @@ class FitLog:
     """The same over the last pass."""
     gradient_norm: float
     """Before clipping, mean over steps."""
+
+
+def episode_fitter(policy: HFPolicy, config: EpisodeFitConfig, *, seed: int) -> Fitter:
+    """A copy of the policy whose weights move as ``config`` has it: all, the last layers, or adapters."""
+    return Fitter(policy, config, Processes.join(), seed=seed, top_layers=config.top_layers)
 
 
 def fit_episodes(
@@ -146,18 +156,42 @@ def own_tokens(rows: Sequence[EpisodeRow]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def episode_logprobs(policy: HFPolicy, rows: Sequence[EpisodeRow], settings: SamplerSettings, *, places: int) -> Any:
-    """Log-probability (B,) float64 numpy of all that the policy said in each row, given what it was told, in nats."""
+def episode_logprobs(
+    policy: HFPolicy, rows: Sequence[EpisodeRow], settings: SamplerSettings, *, places: int
+) -> FloatArray:
+    """Log-probability (B,) of all that the policy said in each row, given what it was told, in nats."""
     packed, own_BT = packed_rows(policy, rows), own_tokens(rows)
-    found = torch.zeros(len(rows), dtype=torch.float64)
+    found_B = torch.zeros(len(rows), dtype=torch.float64)
     for part in packed.parts(places):
-        tokens = part.to(policy.model.device)
-        keep_K = tokens.of(own_BT)
-        hidden_KD = hidden_states(policy.model, tokens)[keep_K]
-        logprob_K = torch.zeros(len(keep_K), device=keep_K.device)
-        logprob_K[keep_K] = target_logprobs(policy.model, hidden_KD, tokens.target[keep_K], settings)
-        found[part.index] = tokens.sums(logprob_K).double().cpu()
-    return found.numpy()
+        tokens = _own_part(part.to(policy.model.device), own_BT)
+        logprob_K = target_logprobs(policy.model, hidden_states(policy.model, tokens), tokens.target, settings)
+        found_B[part.index] = tokens.sums(logprob_K).double().cpu()
+    return np.asarray(found_B.numpy())
+
+
+@torch.no_grad()
+def episode_kl(
+    policy: HFPolicy, reference: HFPolicy, rows: Sequence[EpisodeRow], settings: SamplerSettings, *, places: int
+) -> FloatArray:
+    """Sum (B,) over the policy's own tokens of the exact KL(policy || reference) of the next token there, in nats.
+
+    Its mean over episodes that the policy drew is the KL of whole episodes: an environment answers alike under both,
+    so that what it says adds nothing.
+    """
+    packed, own_BT = packed_rows(policy, rows), own_tokens(rows)
+    found_B = torch.zeros(len(rows), dtype=torch.float64)
+    for part in packed.parts(places):
+        tokens = _own_part(part.to(policy.model.device), own_BT)
+        kl_K = token_statistics(policy.model, reference.model, tokens, settings).kl
+        found_B[part.index] = tokens.sums(kl_K).double().cpu()
+    return np.asarray(found_B.numpy())
+
+
+def _own_part(tokens: ReplyTokens, own_BT: torch.Tensor) -> ReplyTokens:
+    """The same texts, of whose tokens only those count that the policy said."""
+    keep_K = tokens.of(own_BT)
+    kept = {name: getattr(tokens, name)[keep_K] for name in ("source", "target", "reply", "offset")}
+    return replace(tokens, **kept)
 
 
 def _losses(
@@ -175,25 +209,17 @@ def _losses(
     total = float(sum(rows[member].weight * rows[member].own_tokens for member in members))
     share_BT = weight_B[:, None] * own_BT / total
     for part in packed.parts(config.places, members):
-        tokens = part.to(model.device)
-        share_K = tokens.of(share_BT)
-        keep_K = share_K > 0
+        tokens = _own_part(part.to(model.device), own_BT)
         with fitter.precision():
-            hidden_KD = hidden_states(model, tokens)
             if config.kl_coef and reference is not None:
-                found = token_statistics(model, reference.model, tokens, settings, hidden_KD=hidden_KD)
-                value_K = (config.kl_coef * found.kl - found.logprob)[keep_K]
+                found = token_statistics(model, reference.model, tokens, settings)
+                value_K = config.kl_coef * found.kl - found.logprob
             else:
-                value_K = -target_logprobs(model, hidden_KD[keep_K], tokens.target[keep_K], settings)
-        yield (share_K[keep_K] * value_K).sum()
+                value_K = -target_logprobs(model, hidden_states(model, tokens), tokens.target, settings)
+        yield (tokens.of(share_BT) * value_K).sum()
 
 
 def _share_of_rate(step: int, steps: int, warm_up: int) -> float:
     """Warm-up, then down in a line to the end of the round."""
     warm_up = min(warm_up, steps - 1)
     return min(1.0, step / max(1, warm_up), (steps - step + 1) / (steps - warm_up))
-
-
-def fit_record(log: FitLog | None) -> dict[str, Any] | None:
-    """For JSON."""
-    return None if log is None else asdict(log)

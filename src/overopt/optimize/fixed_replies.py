@@ -39,19 +39,15 @@ class FittingConfig:
     """Above 0: only low-rank adapters of this rank are trained (PEFT), on all linear layers."""
     lora_alpha: int | None = None
     """Twice the rank unless given."""
-    top_layers: int = 0
-    """Above 0: only so many of the last layers are trained, and the norm behind them; embeddings stay."""
 
     def fitting_problems(self, section: str) -> list[str]:
         """What is out of range, as sentences with names like ``section.learning_rate``."""
-        problems = whole_number_problems(self, section, {"warm_up": 0, "places": 1, "lora_rank": 0, "top_layers": 0})
+        problems = whole_number_problems(self, section, {"warm_up": 0, "places": 1, "lora_rank": 0})
         positive = ("learning_rate", "max_gradient", "lora_alpha")
         problems += number_problems(self, section, positive, is_zero_allowed=False)
         problems += number_problems(self, section, ("weight_decay",), is_zero_allowed=True)
         if self.precision not in ("bf16", "fp32"):
             problems.append(f"{section}.precision is one of bf16, fp32; got {self.precision!r}")
-        if self.lora_rank and self.top_layers:
-            problems.append(f"{section}.lora_rank and {section}.top_layers train few weights in two ways; choose one")
         return problems
 
 
@@ -78,9 +74,17 @@ def number_problems(config: object, section: str, names: Sequence[str], *, is_ze
 class Fitter:
     """A copy of the reference in training, with its optimiser."""
 
-    def __init__(self, reference: HFPolicy, config: FittingConfig, processes: Processes, *, seed: int) -> None:
+    def __init__(
+        self,
+        reference: HFPolicy,
+        config: FittingConfig,
+        processes: Processes,
+        *,
+        seed: int,
+        top_layers: int = 0,
+    ) -> None:
         self.config, self.processes = config, processes
-        self.policy = trainable_copy(reference, config, seed=seed)
+        self.policy = trainable_copy(reference, config, seed=seed, top_layers=top_layers)
         self.parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
         self.restart_optimizer()
 

@@ -19,7 +19,7 @@ from overopt.errors import DataError
 from overopt.optimize.episode_fitting import episode_logprobs
 from overopt.policies.menus import LETTERS, Menu, menu_scores
 from overopt.policies.models import HFPolicy
-from overopt.stats.estimate import mean_over_units
+from overopt.stats.estimate import Estimate, mean_over_units
 from overopt.stats.sampling import SamplerSettings
 from overopt.training.episode_rows import EpisodeRow, episode_rows
 from overopt.training.episode_words import EpisodeWords
@@ -154,12 +154,39 @@ def paired_change(
     second = np.array([getattr(one, measure) for one in after], dtype=np.float64)
     is_finite = np.isfinite(first) & np.isfinite(second)
     found = mean_over_units((second - first)[is_finite], unit="scenario", method="paired mean, Student t")
-    half = float(stdtrit(found.n_units - 1, 0.5 + level / 2)) * found.stderr if found.n_units > 1 else float("nan")
+    half = _half_width(found, level)
     return PairedChange(
         measure=measure, environment=environment, before=names[0], after=names[1], value=found.value,
         low=found.value - half, high=found.value + half, level=level, scenarios=found.n_units,
         infinite=int((~is_finite).sum()),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MenuShare:
+    """Mean probability of an option over scenarios, with an interval by Student's t over them, cut at 0 and 1."""
+
+    value: float
+    low: float
+    """``nan`` with one scenario."""
+    high: float
+
+
+def menu_share(choices: Sequence[ScriptedChoice], option: int, *, level: float = 0.95) -> MenuShare:
+    """Of the honest option (0), the gaming one (1), or the one that is neither (2), over all orders of the options.
+
+    Raises
+    ------
+    DataError
+        If there is no choice.
+    """
+    if not choices:
+        raise DataError("there are no choices to take a mean of")
+    found = mean_over_units([one.menu[option] for one in choices], unit="scenario")
+    half = _half_width(found, level)
+    return MenuShare(
+        value=found.value, low=float(np.maximum(found.value - half, 0)), high=float(np.minimum(found.value + half, 1))
+    )
 
 
 def choice_records(choices: Sequence[ScriptedChoice]) -> list[dict[str, Any]]:
@@ -173,6 +200,12 @@ def choices_of(records: Sequence[dict[str, Any]]) -> list[ScriptedChoice]:
         ScriptedChoice(**{**one, "menu": tuple(one["menu"]), "menu_log_odds": _number(one["menu_log_odds"])})
         for one in records
     ]
+
+
+def _half_width(found: Estimate, level: float) -> float:
+    if found.n_units < 2:
+        return float("nan")
+    return float(stdtrit(found.n_units - 1, 0.5 + level / 2)) * found.stderr
 
 
 def _number(value: float | None) -> float:

@@ -76,8 +76,6 @@ class PolicyGradientConfig:
     """Above 0: only low-rank adapters of this rank are trained (PEFT), on all linear layers."""
     lora_alpha: int | None = None
     """Twice the rank unless given."""
-    top_layers: int = 0
-    """Above 0: only so many of the last layers are trained, and the norm behind them; embeddings stay."""
     measure_every: int = 4
     """Steps between measurements on held-out prompts; step 0 and the last are always measured."""
     measure_grid: float | None = None
@@ -97,10 +95,10 @@ class PolicyGradientConfig:
         ):
             if getattr(self, name) not in allowed:
                 problems.append(f"rl.{name} is one of {', '.join(allowed)}; got {getattr(self, name)!r}")
-        least = {"group": 1 if self.algorithm == "ppo" else 2, "lora_rank": 0, "top_layers": 0, "warm_up": 0}
+        least = {"group": 1 if self.algorithm == "ppo" else 2, "lora_rank": 0, "warm_up": 0}
         for name in (
             "steps", "prompts_per_step", "group", "epochs", "minibatches", "warm_up", "places", "lora_rank",
-            "top_layers", "measure_every", "checkpoint_every",
+            "measure_every", "checkpoint_every",
         ):  # fmt: skip
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least.get(name, 1):
@@ -109,8 +107,6 @@ class PolicyGradientConfig:
             problems.append(
                 f"rl.minibatches is {self.minibatches}, more than the {self.prompts_per_step} prompts of a step"
             )
-        if self.lora_rank and self.top_layers:
-            problems.append("rl.lora_rank and rl.top_layers are two ways to train few weights; choose one")
         for name in ("weight_decay", "kl_coef", "value_coef"):
             if not 0 <= getattr(self, name) < math.inf:
                 problems.append(f"rl.{name} must be 0 or more; got {getattr(self, name)}")

@@ -30,11 +30,6 @@ class WeightSettings(Protocol):
         ...
 
     @property
-    def top_layers(self) -> int:
-        """Of the last layers that alone are trained; 0 for all weights, embeddings included."""
-        ...
-
-    @property
     def gradient_checkpointing(self) -> bool:
         """Whether activations are computed again in the backward pass."""
         ...
@@ -70,10 +65,11 @@ class Critic(nn.Module):
         yield from self.head.parameters()
 
 
-def trainable_copy(reference: HFPolicy, config: WeightSettings, *, seed: int = 0) -> HFPolicy:
+def trainable_copy(reference: HFPolicy, config: WeightSettings, *, seed: int = 0, top_layers: int = 0) -> HFPolicy:
     """A copy of the reference whose weights may move; the reference stays as it is, without gradients.
 
-    ``seed`` is that of new adapters, which change nothing until they are trained.
+    ``seed`` is that of new adapters, which change nothing until they are trained. With ``top_layers`` above 0 and no
+    adapters, only so many of the last layers move, and the norm behind them.
 
     Raises
     ------
@@ -96,8 +92,8 @@ def trainable_copy(reference: HFPolicy, config: WeightSettings, *, seed: int = 0
         )
     elif model.dtype != torch.float32:
         raise ConfigError(f"{reference.name} is held in {model.dtype}: train it in float32, or with lora_rank above 0")
-    elif config.top_layers:
-        freeze_below(model, config.top_layers)
+    elif top_layers:
+        freeze_below(model, top_layers)
     _remove_dropout(model)
     if config.gradient_checkpointing:
         drop_activations(model, reference.name)

@@ -1,6 +1,7 @@
 """A curriculum from a file of settings: what they name is loaded, and the run is begun or goes on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,8 @@ def run_from_settings(
     config: CurriculumConfig, out: Path, *, device: str | None = None, progress: Progress | None = None
 ) -> CurriculumRun:
     """:func:`~overopt.optimize.curriculum.run_curriculum` with the models and prompts that the settings name."""
-    needs_scorer = config.reward.preference > 0 and config.algorithm != "ei_exploit"
-    scorer: Scorer | None = None
-    if needs_scorer and config.preference_model:
-        scorer = RewardModel.load(config.preference_model, device=device)
     ordinary = ordinary_prompts(config) if config.ordinary else None
+    scorer = _scorer(config, device)
     return run_curriculum(config, out, scorer=scorer, ordinary=ordinary, device=device, progress=progress)
 
 
@@ -59,10 +57,17 @@ def ordinary_prompts(config: CurriculumConfig) -> list[Prompt]:
 
 
 def train_away_from_run(
-    run: Path, settings: TrainAwayConfig, *, device: str | None = None, progress: Progress | None = None
+    run: Path,
+    assignments: Sequence[str] = (),
+    *,
+    stored: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
 ) -> CurriculumRun:
-    """One more stage of a finished run."""
-    return train_away(run, _config_of(run), settings, device=device, progress=progress)
+    """One more stage of a finished run, learnt as its stages were unless ``stored`` or assignments say otherwise."""
+    config = _config_of(run)
+    settings = with_settings(replace(TrainAwayConfig(), fit=config.fit), assignments, stored=stored)
+    return train_away(run, config, settings, scorer=_scorer(config, device), device=device, progress=progress)
 
 
 def steer_run(
@@ -71,12 +76,14 @@ def steer_run(
     stage: str | None = None,
     openings: Mapping[str, str] = OPENINGS,
     assignments: Sequence[str] = (),
+    out: Path | None = None,
     device: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Steer the policy after a stage of a run, the last that ended unless named.
 
-    ``assignments`` change what is measured, such as "measure.scenarios=256".
+    ``assignments`` change what is measured, such as "measure.scenarios=256"; ``out`` is a folder below the run's
+    unless given.
 
     Raises
     ------
@@ -94,7 +101,16 @@ def steer_run(
         raise ConfigError(f"{run} has no stage {chosen!r} that ended; there are {', '.join(ended)}")
     measured = with_settings(config, assignments)
     policy = load_stage(config, folder, chosen, device=device)
-    return steer_policy(policy, measured, run / "steering" / chosen, stage=chosen, openings=openings, progress=progress)
+    target = run / "steering" / chosen if out is None else out
+    return steer_policy(policy, measured, target, stage=chosen, openings=openings, progress=progress)
+
+
+def _scorer(config: CurriculumConfig, device: str | None) -> Scorer | None:
+    """The preference model that the settings name, where it weighs something."""
+    needs_scorer = config.reward.preference > 0 and config.algorithm != "ei_exploit"
+    if not (needs_scorer and config.preference_model):
+        return None
+    return RewardModel.load(config.preference_model, device=device)
 
 
 def _config_of(run: Path) -> CurriculumConfig:
