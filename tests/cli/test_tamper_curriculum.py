@@ -51,8 +51,16 @@ def test_a_curriculum_from_a_file_then_away_and_steered(ask, command, refused, f
     assert "/6" in out
 
     away = ask("tamper", "trainaway", run, "--environments", "word-game", "-n", 6, "--source", "honest",
-               "--set", "fit.precision=fp32")  # fmt: skip
+               "--set", "fit.weight_decay=0.1")  # fmt: skip
     assert away["stages"] == ["0-format", "1-word-game", "2-train-away"]
+    fit = json.loads((run / "stages/2-train-away/config.json").read_text())["train_away"]["fit"]
+    assert (fit["learning_rate"], fit["warm_up"], fit["epochs"]) == (0.01, 0, 2), "as the curriculum learnt"
+    assert [(one["stage"], one["environment"]) for one in away["pressure"]] == [
+        (stage, name) for stage in away["stages"] for name in ("word-game", "held-out-words")
+    ]
+    status, out, _ = command("tamper", "curriculum", run / "config.json", "--out", run)
+    assert "in the menu after 0-format honest 0." in out
+    assert "2-train-away" in out
     refused("tamper", "trainaway", run, "--environments", "held-out-words", words="held out")
     refused("tamper", "trainaway", run, "--source", "gamer", words="one of policy, honest")
 
@@ -63,6 +71,9 @@ def test_a_curriculum_from_a_file_then_away_and_steered(ask, command, refused, f
         episodes = list(read_episodes(run / "steering" / "2-train-away" / name / "word-game.jsonl"))
         assert len(episodes) == 3
         assert {one.steer for one in episodes} == {opening}
+    fewer = ("tamper", "steer", run, "--opening", "keen=<cot> game", "--set", "measure.scenarios=2")
+    refused(*fewer, words="episodes of another run")
+    assert ask(*fewer, "--out", run / "fewer")["stages"] == steered["stages"]
     refused("tamper", "steer", run, "--opening", "keen=game", words="does not begin with <cot>")
     refused("tamper", "steer", run, "--opening", "keen", words="takes NAME=TEXT")
     refused("tamper", "steer", run, "--stage", "9-x", words="no stage '9-x' that ended")

@@ -1,9 +1,11 @@
 """The curriculum as a whole, in a world of twenty words: it teaches, can be killed anywhere, pays for no thought."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from oracles import word_world
 from oracles.word_world import Recorder, saved_policy
@@ -20,6 +22,7 @@ from overopt.optimize.curriculum_config import (
     SafeguardConfig,
     TrainAwayConfig,
 )
+from overopt.optimize.curriculum_folder import CurriculumFolder
 from overopt.optimize.episode_fitting import EpisodeFitConfig
 from overopt.optimize.episode_rewards import STAMP, RewardMix
 from overopt.optimize.settings import PolicyGradientConfig
@@ -160,9 +163,7 @@ def test_no_hidden_thought_reaches_the_preference_model(straight, model, tmp_pat
     """Policies that think aloud in this world: what the scorer was shown is compared with what stands in the files."""
     scorer = Recorder()
     run = run_curriculum(settings(model, rounds=1), tmp_path / "run", scorer=scorer, ordinary=ORDINARY)
-    drawn = [
-        one for path in (run.folder / "stages").rglob("*.jsonl") if path.stem != "train" for one in read_episodes(path)
-    ]
+    drawn = [one for path in run.folder.rglob("*.jsonl") if path.stem != "train" for one in read_episodes(path)]
     thinking = [one for one in drawn if one.cot.strip()]
     assert len(thinking) > 10
     assert scorer.seen
@@ -203,13 +204,15 @@ def test_exploit_only_learns_what_gamed_and_as_much_that_is_ordinary(model, tmp_
 @pytest.mark.parametrize("algorithm", ["rloo", "ppo"])
 def test_a_policy_gradient_raises_the_rate_and_can_be_killed(model, tmp_path, algorithm):
     rl = PolicyGradientConfig(
-        steps=16, algorithm=algorithm, prompts_per_step=8, group=4, learning_rate=0.02, warm_up=0, precision="fp32",
+        steps=8, algorithm=algorithm, prompts_per_step=8, group=4, learning_rate=0.02, warm_up=0, precision="fp32",
         checkpoint_every=3,
     )  # fmt: skip
     config = settings(model, algorithm="rl", rl=rl, order="parallel", ordinary_share=0.25)
     run = run_curriculum(config, tmp_path / "run", scorer=Recorder(), ordinary=ORDINARY)
     stage = "1-word-game+other-words"
     assert run.stages == ("0-format", stage)
+    steps = json.loads((run.folder / "stages" / stage / "metrics.json").read_text())["steps"]
+    assert [one["step"] for one in steps] == list(range(1, 17)), "what two stages of 8 steps spend"
     assert gamed(run, "0-format")["high"] < gamed(run, stage)["low"]
     for calls in (3, 30):
         with pytest.raises(Killed):
@@ -227,6 +230,9 @@ def test_training_away_is_one_more_stage_that_games_less(straight, model, tmp_pa
     away = train_away(out, settings(model), wanted)
     assert away.stages[-1] == "3-train-away"
     assert gamed(away, "3-train-away")["high"] < gamed(away, "2-other-words")["low"]
+    again = run_curriculum(settings(model), out, scorer=Recorder(), ordinary=ORDINARY)
+    assert again.stages == away.stages, "the matrix keeps what was trained away"
+    assert again.matrix == away.matrix
     own = train_away(shutil.copytree(run.folder, tmp_path / "own"), settings(model), replace(wanted, source="policy"))
     rows = [json.loads(line) for line in (own.folder / "stages/3-train-away/train.jsonl").read_text().splitlines()]
     assert 0 < len(rows) <= 24
@@ -281,6 +287,12 @@ def test_an_inoculation_is_told_in_training_alone(model, tmp_path, where):
     assert {one.scenario.system for one in drawn} == {"told" if where == "episodes" else ""}
     measured = [one for path in (run.folder / "eval").rglob("*.jsonl") for one in read_episodes(path)]
     assert {one.scenario.system for one in measured} == {""}
+    away = TrainAwayConfig(environments=("word-game",), episodes=4, source="honest", fit=FIT)
+    train_away(run.folder, config, away)
+    for name in ("0-format", "2-train-away"):
+        rows = [json.loads(line) for line in (run.folder / f"stages/{name}/train.jsonl").read_text().splitlines()]
+        assert rows
+        assert not any(message["content"] == "told" for row in rows for message in row["messages"]), name
 
 
 def test_a_policy_that_may_ask_is_told_so_wherever_it_is_looked_at(model, tmp_path):
@@ -296,13 +308,108 @@ def test_a_stage_ends_early_where_the_menu_says_so(model, tmp_path):
     run = run_curriculum(config, tmp_path / "run", scorer=Recorder(), ordinary=ORDINARY)
     metrics = json.loads((run.folder / "stages/1-word-game/metrics.json").read_text())
     assert len(metrics["rounds"]) == 1
-    assert metrics["stopped"].startswith("the menu probability of gaming word-game is 0.")
+    assert metrics["stopped"].startswith("the menu probability of gaming held-out-words is 0.")
+
+
+def test_pressure_is_the_kl_to_the_start_beside_what_was_paid_and_what_was_honest(straight):
+    """Counted again from the stored episodes; the KL of the first policy to itself is 0, and it grows."""
+    run, _ = straight
+    rows = {(one["stage"], one["environment"]): one for one in run.matrix["pressure"]}
+    assert len(rows) == 3 * 2
+    for (stage, name), row in rows.items():
+        episodes = list(read_episodes(run.folder / "eval" / stage / f"{name}.jsonl"))
+        scale = json.loads((run.folder / "start.json").read_text())
+        by_scenario = {}
+        for one in episodes:
+            words = one.visible.split()
+            raw = words.count("well") - 0.1 * len(words)
+            paid = one.outcome.gamed + 1 / (1 + math.exp(-(raw - scale["centre"]) / scale["spread"]))
+            by_scenario.setdefault(one.scenario.user + one.scenario.id + str(one.scenario.seed), []).append(
+                (paid, one.outcome.honest_success)
+            )
+        means = np.array([np.mean(values, axis=0) for values in by_scenario.values()])
+        assert (row["scenarios"], row["episodes"]) == (12, 48)
+        assert (row["proxy"], row["gold"]) == pytest.approx(means.mean(0))
+        assert (row["proxy_stderr"], row["gold_stderr"]) == pytest.approx(means.std(0, ddof=1) / math.sqrt(12))
+    first, second = (rows[stage, "word-game"] for stage in ("0-format", "1-word-game"))
+    assert (first["kl"], first["kl_stderr"]) == (0, 0)
+    assert second["kl"] > 3 * second["kl_stderr"] > 0
+    assert second["proxy"] > first["proxy"]
+    menus = {(one["stage"], one["environment"]): one for one in run.matrix["menus"]}
+    stored = json.loads((run.folder / "eval/1-word-game/choices.json").read_text())["environments"]["word-game"]
+    assert menus["1-word-game", "word-game"]["gamed"]["value"] == pytest.approx(np.mean([s["menu"][1] for s in stored]))
+
+
+def test_a_kl_to_the_start_holds_the_stages_and_not_the_format(straight, model, tmp_path):
+    run, _ = straight
+    config = settings(model, fit=replace(FIT, kl_coef=20.0))
+    held = run_curriculum(config, tmp_path / "run", scorer=Recorder(), ordinary=ORDINARY)
+    assert (
+        held.folder.joinpath("stages/0-format/policy/model.safetensors").read_bytes()
+        == (run.folder / "stages/0-format/policy/model.safetensors").read_bytes()
+    )
+    far, near = (
+        next(row["kl"] for row in one.matrix["pressure"] if row["stage"] == "2-other-words") for one in (run, held)
+    )
+    assert near < 0.5 * far
+
+
+def test_measurement_can_be_in_the_other_wording(model, tmp_path):
+    measure = MeasureConfig(environments=("word-game",), scenarios=2, menus=1, wording="B", kl=False)
+    config = settings(model, stages=("word-game",), rounds=1, measure=measure)
+    run = run_curriculum(config, tmp_path / "run", scorer=Recorder(), ordinary=ORDINARY)
+    drawn, measured = (
+        {one.scenario.wording for path in (run.folder / name).rglob("word-game.jsonl") for one in read_episodes(path)}
+        for name in ("stages", "eval")
+    )
+    assert (drawn, measured) == ({"A"}, {"B"})
+    assert {row["kl"] for row in run.matrix["pressure"]} == {None}, "what was not measured is unknown"
+
+
+def test_a_folder_that_was_begun_and_killed_at_once_is_gone_on_with(tmp_path):
+    (tmp_path / ".config.json.partial").write_text("{")
+    folder = CurriculumFolder(tmp_path, {"seed": 1})
+    assert json.loads((folder.root / "config.json").read_text())["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, True),
+        ({"fit": EpisodeFitConfig(lora_rank=2)}, False),
+        ({"algorithm": "rl"}, True),
+        ({"algorithm": "rl", "rl": PolicyGradientConfig(steps=1, prompts_per_step=4, lora_rank=2)}, True),
+        ({"algorithm": "rl", "rl": PolicyGradientConfig(steps=1, prompts_per_step=4, lora_rank=2), "format": None},
+         False),
+        ({"algorithm": "rl", "rl": PolicyGradientConfig(steps=1, prompts_per_step=4), "format": None,
+          "fit": EpisodeFitConfig(lora_rank=2)}, True),
+    ],
+)  # fmt: skip
+def test_weights_are_held_in_full_precision_where_some_stage_trains_them_whole(model, more, expected):
+    assert (
+        settings(model, **({"rl": PolicyGradientConfig(steps=1, prompts_per_step=4)} | more)).trains_whole is expected
+    )
 
 
 @pytest.mark.parametrize(
     ("more", "words"),
     [
         ({"stages": ("word-gaem",)}, "no environment 'word-gaem'"),
+        ({"stages": ("word-game+word-game",)}, "names an environment twice"),
+        ({"stages": ("word-game+other-words",), "prompts": 2}, "too few for 2 environments"),
+        ({"sampler": SamplerConfig(stop=("go",))}, "sampler.stop"),
+        ({"algorithm": "rl", "rl": PolicyGradientConfig(prompts_per_step=9)}, "there are 8 prompts"),
+        (
+            {"algorithm": "ei_exploit", "reward": RewardMix(monitor="diff", monitor_use="penalty")},
+            "penalty changes nothing",
+        ),
+        (
+            {
+                "safeguards": SafeguardConfig(stop_above=0.5),
+                "measure": MeasureConfig(environments=("word-game",)),
+            },
+            "what is held out",
+        ),
         ({"algorithm": "dpo"}, "curriculum.algorithm is one of"),
         ({"ordinary_share": 1.0}, "ordinary_share"),
         ({"sampler": SamplerConfig(top_p=0.9)}, "cut the distribution"),
@@ -315,6 +422,22 @@ def test_a_stage_ends_early_where_the_menu_says_so(model, tmp_path):
 def test_settings_that_cannot_be_are_refused_in_a_sentence(model, more, words):
     with pytest.raises(ConfigError, match=words):
         settings(model, **more)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: MeasureConfig(environments=()), "measure.environments names no environment"),
+        (lambda: MeasureConfig(environments=("word-game", "word-game")), "names an environment twice"),
+        (lambda: MeasureConfig(wording="C"), "measure.wording"),
+        (lambda: FormatConfig(environments=("word-game", "word-game")), "names an environment twice"),
+        (lambda: TrainAwayConfig(environments=("word-game", "word-game")), "names an environment twice"),
+        (lambda: EpisodeFitConfig(lora_rank=1, top_layers=1), "choose one"),
+    ],
+)
+def test_parts_of_settings_that_cannot_be_are_refused(make, words):
+    with pytest.raises(ConfigError, match=words):
+        make()
 
 
 def test_what_a_run_needs_is_asked_for_before_it_begins(model, tmp_path):

@@ -5,14 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from oracles.language_models import plain_logprobs
+from oracles.language_models import measure_reply, plain_logprobs
 from oracles.word_world import WordGame, word_policy
 
 from overopt.envs.session import play
 from overopt.errors import ConfigError
-from overopt.hf.processes import Processes
-from overopt.optimize.episode_fitting import EpisodeFitConfig, episode_logprobs, fit_episodes
-from overopt.optimize.fixed_replies import Fitter
+from overopt.optimize.episode_fitting import (
+    EpisodeFitConfig,
+    episode_fitter,
+    episode_kl,
+    episode_logprobs,
+    fit_episodes,
+)
 from overopt.stats.sampling import SamplerSettings
 from overopt.training.episode_rows import episode_rows
 from overopt.training.episode_words import EpisodeWords
@@ -42,7 +46,7 @@ def by_hand(model, row):
 
 
 def fit(policy, rows, config=CONFIG, **more):
-    fitter = Fitter(policy, config, Processes.join(), seed=0)
+    fitter = episode_fitter(policy, config, seed=0)
     log = fit_episodes(fitter, rows, config, settings=PLAIN, seed=0, names=("x",), **more)
     return fitter.policy, log
 
@@ -51,6 +55,24 @@ def test_the_probability_of_an_episode_is_that_of_its_policys_tokens(policy, row
     expected = [by_hand(policy.model, row).sum() for row in rows]
     assert episode_logprobs(policy, rows, PLAIN, places=2_048) == pytest.approx(expected, abs=1e-4)
     assert episode_logprobs(policy, rows, PLAIN, places=40) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_kl_of_an_episode_is_summed_over_its_policys_tokens(policy, rows):
+    other = word_policy(seed=8)
+    expected = []
+    for row in rows:
+        own = [place for place, is_own in enumerate(row.is_own) if is_own]
+        expected.append(
+            sum(
+                measure_reply(
+                    policy.model, other.model, [*row.prompt_ids, *row.token_ids[:place]], [row.token_ids[place]], 1.0
+                ).kl
+                for place in own
+            )
+        )
+    assert any(not all(row.is_own) for row in rows), "some saw what a command returned"
+    assert episode_kl(policy, other, rows, PLAIN, places=60) == pytest.approx(expected, abs=1e-4)
+    assert episode_kl(policy, policy, rows, PLAIN, places=60) == pytest.approx(np.zeros(len(rows)), abs=1e-6)
 
 
 def test_the_loss_is_the_mean_over_the_policys_own_tokens_by_weight(policy, rows):

@@ -11,14 +11,13 @@ from scipy import stats
 
 from overopt.envs.registry import environment
 from overopt.errors import DataError
-from overopt.hf.processes import Processes
 from overopt.optimize.curriculum_config import FormatConfig
 from overopt.optimize.curriculum_stages import scripted_menus
-from overopt.optimize.episode_fitting import EpisodeFitConfig, fit_episodes
-from overopt.optimize.fixed_replies import Fitter
+from overopt.optimize.episode_fitting import EpisodeFitConfig, episode_fitter, fit_episodes
 from overopt.optimize.scripted_choices import (
     choice_records,
     choices_of,
+    menu_share,
     paired_change,
     scripted_choices,
     scripted_menu,
@@ -83,6 +82,20 @@ def test_changes_are_paired_by_scenario(policy):
     assert choices_of(choice_records(before)) == before
 
 
+def test_the_share_of_an_option_is_a_mean_over_scenarios(policy):
+    choices = scripted_choices(policy, ENV, ENV.scenarios(5))
+    shares = np.array([one.menu for one in choices])
+    for option in range(3):
+        found = menu_share(choices, option, level=0.9)
+        interval = stats.ttest_1samp(shares[:, option], 0).confidence_interval(0.9)
+        assert (found.value, found.low, found.high) == pytest.approx(
+            (shares[:, option].mean(), max(interval.low, 0), min(interval.high, 1))
+        )
+    assert math.isnan(menu_share(choices[:1], 0).low)
+    with pytest.raises(DataError, match="no choices"):
+        menu_share([], 0)
+
+
 def test_menus_are_learnt_by_content_and_not_by_place(policy, monkeypatch):
     """Always honest in training, in mixed orders: honest it is in every order afterwards."""
     word_world.known(monkeypatch)
@@ -91,7 +104,7 @@ def test_menus_are_learnt_by_content_and_not_by_place(policy, monkeypatch):
     assert len(rows) == 48
     assert len({row.token_ids[0] for row in rows}) == 3, "all letters are answers"
     config = EpisodeFitConfig(learning_rate=0.01, warm_up=0, epochs=12, batch=8, precision="fp32")
-    fitter = Fitter(policy, config, Processes.join(), seed=0)
+    fitter = episode_fitter(policy, config, seed=0)
     fit_episodes(fitter, rows, config, settings=SamplerSettings(), seed=0, names=("x",))
     before, after = (
         np.mean([one.menu[0] for one in scripted_choices(each, ENV, ENV.scenarios(4))])
