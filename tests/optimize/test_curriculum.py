@@ -445,5 +445,10 @@ def test_what_a_run_needs_is_asked_for_before_it_begins(model, tmp_path):
         run_curriculum(settings(model), tmp_path / "a", ordinary=ORDINARY)
     with pytest.raises(ConfigError, match="no ordinary prompts"):
         run_curriculum(settings(model), tmp_path / "b", scorer=Recorder())
+    with pytest.raises(ConfigError, match="scale of the preference model"):
+        run_curriculum(settings(model, ordinary_share=0.0), tmp_path / "b", scorer=Recorder())
+    with pytest.raises(ConfigError, match="no-such-model"):
+        run_curriculum(settings(str(tmp_path / "no-such-model")), tmp_path / "b", scorer=Recorder(), ordinary=ORDINARY)
+    assert not (tmp_path / "b").exists(), "what cannot be run claims no folder"
     with pytest.raises(ConfigError, match="names no model"):
         run_curriculum(settings(""), tmp_path / "c", scorer=Recorder(), ordinary=ORDINARY)

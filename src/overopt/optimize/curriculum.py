@@ -14,6 +14,7 @@ from overopt.envs.chat_file import PLAIN_TEMPLATE
 from overopt.envs.episode_file import read_episodes
 from overopt.envs.ordinary import OrdinaryPrompts
 from overopt.errors import ConfigError
+from overopt.hf.loading import load_tokenizer
 from overopt.hf.processes import Processes
 from overopt.optimize.curriculum_config import CurriculumConfig, TrainAwayConfig
 from overopt.optimize.curriculum_folder import START, CurriculumFolder, read_json, write_json
@@ -68,10 +69,10 @@ def run_curriculum(
     Raises
     ------
     ConfigError
-        If the settings ask for a preference model or ordinary prompts and there are none, the folder holds another run,
-        or several processes share it.
+        If the settings ask for a preference model or ordinary prompts and there are none, there is no such model, the
+        folder holds another run, or several processes share it.
     """
-    if config.reward.preference and config.algorithm != "ei_exploit" and scorer is None:
+    if config.uses_preference and scorer is None:
         raise ConfigError(
             "reward.preference is above 0 and there is no preference model; name one in preference_model, or set "
             "it to 0"
@@ -80,6 +81,11 @@ def run_curriculum(
         raise ConfigError(
             f"ordinary_share is {config.ordinary_share} and there are no ordinary prompts; name a file of them in "
             "ordinary_prompts, or set it to 0"
+        )
+    if config.uses_preference and not ordinary and None in (config.reward.centre, config.reward.spread):
+        raise ConfigError(
+            "the scale of the preference model is fitted to replies to ordinary prompts, and there are none; name a "
+            "file of them in ordinary_prompts, or set reward.centre and reward.spread"
         )
     return _Curriculum(config, out, scorer, ordinary, device, progress).go()
 
@@ -126,6 +132,9 @@ class _Curriculum:
             raise ConfigError("a curriculum runs in one process; episodes of several would not be the same ones")
         self.config, self.scorer, self.device, self.progress = config, scorer, device, progress
         self.ordinary = None if not ordinary else OrdinaryPrompts(ordinary)
+        if not (out / "config.json").exists():
+            # A model that is not there claims no folder.
+            load_tokenizer(config.model)
         self.folder = CurriculumFolder(out, config.to_dict())
         names = [f"{number}-{'+'.join(envs)}" for number, envs in enumerate(config.planned, start=1)]
         self.start = START if config.format is None else "0-format"
@@ -186,7 +195,7 @@ class _Curriculum:
     def _reward(self) -> EpisodeReward:
         """Rewards by the scale that was fitted when the curriculum began."""
         config, path = self.config, self.folder.root / "start.json"
-        if config.algorithm == "ei_exploit" or not config.reward.preference:
+        if not config.uses_preference:
             return EpisodeReward(_no_preference(config), None, None)
         assert self.scorer is not None
         if not path.exists():
@@ -201,8 +210,7 @@ class _Curriculum:
         config = self.config
         if config.reward.centre is not None and config.reward.spread is not None:
             return []
-        if self.ordinary is None:
-            raise ConfigError("without ordinary prompts reward.centre and reward.spread must both be given")
+        assert self.ordinary is not None
         count = min(CALIBRATION, len(self.ordinary.requests))
         scenarios = training_scenarios(
             self.ordinary, count, number=1, wording="A", seed=config.seed, names=("calibration",)
@@ -234,8 +242,7 @@ class _Curriculum:
         start = None
         if config.measure.kl:
             start = policy if name == self.start else self._load(self.start)
-        is_paid = config.algorithm != "ei_exploit" and bool(config.reward.preference)
-        reward = None if is_paid and self.scorer is None else self._reward()
+        reward = None if config.uses_preference and self.scorer is None else self._reward()
         found = {
             environment: pressure_of(
                 list(read_episodes(self.folder.measured(name) / f"{environment}.jsonl")), policy, start, reward,

@@ -220,6 +220,11 @@ class CurriculumConfig:
         return next((name for name in self.measure.environments if environment(name).is_held_out), None)
 
     @property
+    def uses_preference(self) -> bool:
+        """Whether a preference model weighs something."""
+        return self.reward.preference > 0 and self.algorithm != "ei_exploit"
+
+    @property
     def trains_whole(self) -> bool:
         """Whether some stage trains weights that are no adapters."""
         is_fitted = self.algorithm != "rl" or self.format is not None

@@ -40,7 +40,8 @@ def run_from_settings(
     config: CurriculumConfig, out: Path, *, device: str | None = None, progress: Progress | None = None
 ) -> CurriculumRun:
     """:func:`~overopt.optimize.curriculum.run_curriculum` with the models and prompts that the settings name."""
-    ordinary = ordinary_prompts(config) if config.ordinary else None
+    # Also where none is trained on: the scale of the preference model is fitted to replies to them.
+    ordinary = ordinary_prompts(config)
     scorer = _scorer(config, device)
     return run_curriculum(config, out, scorer=scorer, ordinary=ordinary, device=device, progress=progress)
 
@@ -107,8 +108,7 @@ def steer_run(
 
 def _scorer(config: CurriculumConfig, device: str | None) -> Scorer | None:
     """The preference model that the settings name, where it weighs something."""
-    needs_scorer = config.reward.preference > 0 and config.algorithm != "ei_exploit"
-    if not (needs_scorer and config.preference_model):
+    if not (config.uses_preference and config.preference_model):
         return None
     return RewardModel.load(config.preference_model, device=device)
 
