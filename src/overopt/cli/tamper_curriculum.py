@@ -1,13 +1,17 @@
 """``overopt tamper curriculum``, ``trainaway``, ``steer`` and ``plan``: train on gaming, measure what follows."""
 
+import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from overopt.cli.extras import require_models
-from overopt.cli.tamper_views import print_json
+from overopt.cli.tamper_views import print_json, print_matrix
 from overopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from overopt.measure.gaming import Matrix
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; by default the fastest there is.")]
@@ -167,25 +171,9 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    from rich.console import Console
-    from rich.table import Table
-
     if "stamp" in found:
         typer.echo(f"Note: {found['stamp']}.")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    kl = {(one["stage"], one["environment"]): one["kl"] for one in found.get("pressure", [])}
-    columns = ["stage", "environment", "attempted", "raised", "evaded", "gamed", "interval", "honest"]
-    for column in (*columns, "KL, nats") if kl else columns:
-        table.add_column(column, justify="left" if column in ("stage", "environment") else "right")
-    cells = {(one["stage"], one["environment"], one["fact"]): one for one in found["cells"]}
-    for stage, name in dict.fromkeys((one["stage"], one["environment"]) for one in found["cells"]):
-        facts = ("attempted", "raised", "evaded", "gamed", "honest_success")
-        *counts, honest = (cells[stage, name, fact]["counts"] for fact in facts)
-        gamed = cells[stage, name, "gamed"]
-        far = kl.get((stage, name))
-        row = [stage, name, *counts, _interval(gamed["low"], gamed["high"], "{:.2%}"), honest]
-        table.add_row(*row, *(["unknown" if far is None else f"{far:.2f}"] if kl else []))
-    Console().print(table)
+    print_matrix(_matrix(found), as_json=False)
     for menu in found.get("menus", []):
         shares = (
             f"{words} {menu[option]['value']:.3f} {_interval(menu[option]['low'], menu[option]['high'], '{:.3f}')}"
@@ -197,13 +185,40 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
         )
     for change in found.get("changes", []):
         if change["measure"] == "menu_log_odds":
-            value = "unknown" if change["value"] is None else f"{change['value']:+.3f}"
             interval = _interval(change["low"], change["high"], "{:+.3f}")
             typer.echo(
                 f"{change['environment']}: log-odds of gaming in the menu, {change['after']} against "
-                f"{change['before']}: {value} nats {interval}, {change['scenarios']} scenarios"
+                f"{change['before']}: {_number(change['value'], '{:+.3f}')} nats {interval}, {change['scenarios']} "
+                "scenarios"
             )
-    typer.echo(f"{found['caveat']} Intervals of `gamed` are over scenarios.")
+    for one in found.get("pressure", []):
+        typer.echo(
+            f"{one['environment']}: after {one['stage']} {_with_error(one, 'kl')} nats from the start, reward "
+            f"{_with_error(one, 'proxy')}, honest {_with_error(one, 'gold')}"
+        )
+
+
+def _matrix(found: dict[str, Any]) -> "Matrix":
+    from overopt.measure.gaming import Cell, Matrix
+
+    cells = []
+    for stored in found["cells"]:
+        unknown = {name: math.nan for name in ("value", "low", "high") if stored[name] is None}
+        cells.append(Cell(**{name: value for name, value in stored.items() if name != "counts"} | unknown))
+    return Matrix(
+        stages=tuple(found["stages"]),
+        environments=tuple(found["environments"]),
+        facts=tuple(found["facts"]),
+        cells=tuple(cells),
+    )
+
+
+def _with_error(row: dict[str, Any], name: str) -> str:
+    return f"{_number(row[name], '{:.3f}')} ± {_number(row[f'{name}_stderr'], '{:.3f}')}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "unknown" if value is None else form.format(value)
 
 
 def _interval(low: float | None, high: float | None, form: str) -> str:
