@@ -143,6 +143,9 @@ def test_killed_again_and_again_it_ends_with_the_same_files(straight, model, tmp
 def test_a_finished_run_draws_nothing_and_asks_no_scorer(straight, model, tmp_path):
     run, written = straight
     out = shutil.copytree(run.folder, tmp_path / "again")
+    for stage in run.stages:  # as a kill leaves them that comes when a stage has just ended
+        (out / "stages" / stage / "states").mkdir()
+        (out / "stages" / stage / "states" / "run.json").write_text("{}")
     scorer = Recorder()
     again = run_curriculum(settings(model), out, scorer=scorer, ordinary=ORDINARY, progress=Killer(10**9))
     assert scorer.seen == []
