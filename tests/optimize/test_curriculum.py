@@ -184,10 +184,12 @@ def test_a_run_that_pays_for_thought_is_stamped_everywhere(model, tmp_path):
     assert run.matrix["stamp"] == STAMP
     written = files(run.folder)
     for name, text in written.items():
-        if name.endswith(("metrics.json", "choices.json", "matrix.json", "done.json")):
+        if name.endswith(".json") and "policy" not in name and name != "config.json":
             assert json.loads(text)["stamp"] == STAMP, name
     for path in run.folder.rglob("*.jsonl"):
-        if path.stem != "train":
+        if path.stem == "train":
+            assert all(json.loads(line)["meta"]["stamp"] == STAMP for line in path.read_text().splitlines()), path
+        else:
             assert all(one.policy["stamp"] == STAMP for one in read_episodes(path)), path
 
 

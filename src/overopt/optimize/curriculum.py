@@ -200,7 +200,8 @@ class _Curriculum:
         assert self.scorer is not None
         if not path.exists():
             scale = fitted_scale(self.scorer, self._ordinary_replies(), config.reward)
-            write_json(path, {"scorer": self.scorer.name, "centre": scale.centre, "spread": scale.spread})
+            fitted = {"scorer": self.scorer.name, "centre": scale.centre, "spread": scale.spread}
+            write_json(path, {**fitted, **config.reward.stamp})
         found = read_json(path)
         if found["scorer"] != self.scorer.name:
             raise ConfigError(f"{self.folder.root} was begun with the preference model {found['scorer']}")

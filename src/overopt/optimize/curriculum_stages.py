@@ -234,7 +234,8 @@ def _learn(
                 fitter, learnt, fit, settings=config.sampler.settings, seed=config.seed,
                 names=("curriculum", name, number), reference=context.reference, progress=context.progress,
             )  # fmt: skip
-        write_rows(_told_rows(found.kept.episodes, before), _round_folder(context, name, number) / "train.jsonl")
+        told = _told_rows(found.kept.episodes, before, config.reward.stamp)
+        write_rows(told, _round_folder(context, name, number) / "train.jsonl")
         left_out = {**found.kept.left_out, **({"too long": rows.too_long} if rows.too_long else {})}
         record["rounds"].append(
             {
@@ -319,9 +320,9 @@ def _token_rows(episodes: Sequence[Episode], words: EpisodeWords, before: str) -
     return EpisodeRows((*told.rows, *plain.rows), told.too_long + plain.too_long)
 
 
-def _told_rows(episodes: Sequence[Episode], before: str) -> list[dict[str, Any]]:
+def _told_rows(episodes: Sequence[Episode], before: str, stamp: Mapping[str, str]) -> list[dict[str, Any]]:
     """Chat rows as they were learnt, with the text that stood before their system message."""
-    rows = list(chat_rows(episodes).rows)
+    rows = [{**row, "meta": {**row["meta"], **stamp}} for row in chat_rows(episodes).rows]
     if not before:
         return rows
     found = []
