@@ -1,4 +1,4 @@
-"""One thread a process, since tests run in several; the smoke study, run once a process by its command."""
+"""One thread a process, since tests run in several; the smoke study, run once for all of them by its command."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 # Before numpy and torch read them: two processes with two threads each would wait for one another.
@@ -27,12 +28,19 @@ def overopt(*arguments: object, **options: object) -> subprocess.CompletedProces
 
 
 @pytest.fixture(scope="session")
-def smoke_run(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The folder of a finished smoke study, not to be changed, and what the command said."""
-    folder = tmp_path_factory.mktemp("smoke") / "study"
-    result = overopt("run", "--preset", "smoke", "--out", folder)
-    assert result.returncode == 0, result.stderr
-    return folder, result
+def smoke_run(tmp_path_factory, worker_id) -> tuple[Path, str]:
+    """The folder of a finished smoke study, not to be changed, and what the command wrote to the terminal."""
+    mine = tmp_path_factory.getbasetemp()
+    # Test processes have a folder each in one of the whole test run; the first that asks makes the study.
+    place = (mine if worker_id == "master" else mine.parent) / "smoke"
+    said = place / "stdout.txt"
+    with FileLock(f"{place}.lock"):
+        if not said.exists():
+            place.mkdir(exist_ok=True)
+            result = overopt("run", "--preset", "smoke", "--out", place / "study")
+            assert result.returncode == 0, result.stderr
+            said.write_text(result.stdout, encoding="utf-8")
+    return place / "study", said.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

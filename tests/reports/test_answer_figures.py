@@ -280,10 +280,20 @@ def test_every_mark_can_be_drawn_in_one_figure() -> None:
     assert len(_marks(_svg(_figures()["mitigation-bars"]), "bar")) == 3 * len(KINDS)
 
 
-@pytest.mark.parametrize("n", [1, 4, 8, 11])
+@pytest.mark.parametrize("n", [1, 4, 8])
 def test_kinds_have_colours_of_their_own(n: int) -> None:
     for scheme in SCHEMES:
         assert len(set(kind_colours(scheme, n))) == n
+
+
+@pytest.mark.parametrize("n", [11, 19])
+def test_kinds_beyond_the_colours_differ_by_dash_and_shape(n: int) -> None:
+    rows = [{"x": x, "y": float(kind + x), "kind": f"kind {kind:02}"} for kind in range(n) for x in (1, 2)]
+    colour = {"field": "kind", "title": "kind"}
+    svg = _svg(_plain(rows=rows, marks=("line", "point"), colour=colour, low=None, high=None))
+    lines, points = _marks(svg, "line mark"), _marks(svg, "point")
+    assert len({(line.get("stroke"), line.get("stroke-dasharray")) for line in lines}) == n
+    assert len({(point.get("fill"), point.get("d")) for point in points}) == n
 
 
 def test_a_page_switches_every_colour_of_a_picture() -> None:

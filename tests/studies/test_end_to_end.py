@@ -223,8 +223,8 @@ def test_the_ladder_shows_the_best_of_the_first_n(smoke):
 
 
 def test_the_terminal_says_what_was_found_and_where_the_report_is(smoke_run):
-    folder, result = smoke_run
-    assert "Best-of-n" in result.stdout
-    assert "RL" in result.stdout
-    assert str(folder / "report.html") in result.stdout.replace("\n", "")
+    folder, said = smoke_run
+    assert "Best-of-n" in said
+    assert "RL" in said
+    assert str(folder / "report.html") in said.replace("\n", "")
     assert (folder / "report.html").stat().st_size > 100_000

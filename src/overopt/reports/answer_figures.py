@@ -16,10 +16,11 @@ from overopt.reports.answer_scales import FEW_TICKS, MANY_TICKS, TICK_WORDS, Ran
 from overopt.reports.charts import SHAPES
 from overopt.reports.figures import STATIC_FONT
 from overopt.reports.numbers import decimal, is_known
-from overopt.reports.palette import GRID, INK, MUTED, cell_colours, chart_config
+from overopt.reports.palette import CATEGORIES, GRID, INK, MUTED, cell_colours, chart_config
 
 Spec = dict[str, Any]  # Any: a Vega-Lite specification is JSON
 
+N_COLOURS = len(CATEGORIES["light"])
 DASHES = [[1, 0], [6, 4], [2, 3], [10, 3, 2, 3]]
 LETTER_PIXELS = 6.6
 LONGEST_NAME = 100
@@ -339,7 +340,9 @@ class _Chart:
         if channel is None:
             return {}
         names = self._labels(channel)
-        scale = {"domain": names, "range": [SHAPES[index % len(SHAPES)] for index in range(len(names))]}
+        # One further at each turn: kinds of one colour have two shapes.
+        shapes = [SHAPES[(index + index // len(SHAPES)) % len(SHAPES)] for index in range(len(names))]
+        scale = {"domain": names, "range": shapes}
         own = self.figure.shape is not None and self.figure.shape != self.figure.colour
         legend = self._legend(
             channel, **({"symbolFillColor": MUTED["light"], "symbolStrokeColor": MUTED["light"]} if own else {})
@@ -347,17 +350,24 @@ class _Chart:
         return {"shape": {"field": self.keys[channel.field], "type": "nominal", "scale": scale, "legend": legend}}
 
     def _dashed(self) -> Spec:
-        channel = self.figure.dash
+        channel, turn = self.figure.dash, 1
+        if channel is None and self._are_colours_shared():
+            # Kinds of one colour have two dashes.
+            channel, turn = self.figure.colour, N_COLOURS
         if channel is None:
             return {}
         names = self._labels(channel)
-        scale = {"domain": names, "range": [DASHES[index % len(DASHES)] for index in range(len(names))]}
+        scale = {"domain": names, "range": [DASHES[index // turn % len(DASHES)] for index in range(len(names))]}
         named = [other.field for other in (self.figure.colour, self.figure.shape) if other]
         more = {} if channel.field in named else {"symbolStrokeColor": MUTED["light"]}
         legend = self._legend(channel, symbolType="stroke", symbolSize=400, **more)
         if channel.field in named and "point" in self.figure.marks:
             legend = None  # a dashed outline of a point says nothing
         return {"strokeDash": {"field": self.keys[channel.field], "type": "nominal", "scale": scale, "legend": legend}}
+
+    def _are_colours_shared(self) -> bool:
+        channel = self.figure.colour
+        return channel is not None and not channel.is_ordered and len(self._labels(channel)) > N_COLOURS
 
     # --- marks
 

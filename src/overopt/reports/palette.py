@@ -45,9 +45,13 @@ def size_colours(scheme: Scheme, n_sizes: int) -> list[str]:
 
 
 def kind_colours(scheme: Scheme, n_kinds: int) -> list[str]:
-    """One colour a kind; kinds that are more than the categories take the colours of sizes."""
+    """One colour a kind; after the last category they begin again, and lines and points differ otherwise.
+
+    >>> kind_colours("light", 9)[8] == kind_colours("light", 1)[0]
+    True
+    """
     few = CATEGORIES[scheme]
-    return list(few[:n_kinds]) if n_kinds <= len(few) else size_colours(scheme, n_kinds)
+    return [few[kind % len(few)] for kind in range(n_kinds)]
 
 
 def cell_colours(scheme: Scheme, n_steps: int, *, is_signed: bool) -> list[str]:

@@ -17,7 +17,7 @@ from overopt.studies.grm2024.methods import BY_ID, GRM
 from overopt.studies.grm2024.words import claim_of
 
 DRAWS = 1_000
-ABSTRACT = "Yang et al. 2024 (2406.10216), abstract"
+RLHF = "Yang et al. 2024 (2406.10216), figures 2 to 4"
 _MIN_KNOWN = 0.9
 """Share of the draws of prompts that must have a number."""
 
@@ -94,7 +94,7 @@ def last_claim(name: str, where: str, own: Arm, plain: Arm, counted: str) -> Cla
         unit="sd",
         digits=2,
         published=Published(
-            finding="GRM alleviates over-optimization in best-of-n and PPO", source=ABSTRACT, outcomes=("above",)
+            finding="GRM alleviates over-optimization in best-of-n and PPO", source=RLHF, outcomes=("above",)
         )
         if is_grm
         else None,
@@ -132,7 +132,7 @@ def lost_claim(name: str, where: str, own: Arm, plain: Arm, counted: str, note: 
         unit="sd × √nats",
         digits=2,
         published=Published(
-            finding="GRM alleviates over-optimization in best-of-n and PPO", source=ABSTRACT, outcomes=("below",)
+            finding="GRM alleviates over-optimization in best-of-n and PPO", source=RLHF, outcomes=("below",)
         )
         if own.method in GRM
         else None,
