@@ -403,7 +403,7 @@ def test_weights_are_held_in_full_precision_where_some_stage_trains_them_whole(m
         ({"stages": ("word-game+word-game",)}, "names an environment twice"),
         ({"stages": ("word-game+other-words",), "prompts": 2}, "too few for 2 environments"),
         ({"sampler": SamplerConfig(stop=("go",))}, "sampler.stop"),
-        ({"algorithm": "rl", "rl": PolicyGradientConfig(prompts_per_step=9)}, "there are 8 prompts"),
+        ({"algorithm": "rl", "rl": PolicyGradientConfig(steps=1, prompts_per_step=9)}, "there are 8 prompts"),
         (
             {"algorithm": "ei_exploit", "reward": RewardMix(monitor="diff", monitor_use="penalty")},
             "penalty changes nothing",
@@ -411,7 +411,7 @@ def test_weights_are_held_in_full_precision_where_some_stage_trains_them_whole(m
         (
             {
                 "safeguards": SafeguardConfig(stop_above=0.5),
-                "measure": MeasureConfig(environments=("word-game",)),
+                "measure": MeasureConfig(environments=("tool-flattery",)),
             },
             "what is held out",
         ),
