@@ -41,7 +41,7 @@ def test_a_dry_run_takes_times_from_what_is_there(smoke_copy, study):
         path.rename(smoke_copy / path.name)
     result = overopt(*SMOKE, "--dry-run", "--out", smoke_copy)
     assert result.returncode == 0, result.stderr
-    assert "26 of 28 stages are done" in result.stdout
+    assert "20 of 22 stages are done" in result.stdout
     assert "finished stages of the same function in this plan (2 stages)" in result.stdout
 
 
@@ -62,7 +62,7 @@ def test_a_part_can_be_made_alone_somewhere_else(tmp_path, study):
     again = overopt(*SMOKE, "--only", "prompt?", "--out", folder, "--store", store)
     assert again.returncode == 0
     assert "started" not in again.stderr
-    assert "Made prompts. 27 other stages of chitchat are not made, so there is no report" in again.stdout
+    assert "Made prompts. 21 other stages of chitchat are not made, so there is no report" in again.stdout
 
 
 def test_a_part_that_completes_the_study_ends_with_its_report(smoke_copy):
@@ -76,7 +76,7 @@ def test_a_part_that_completes_the_study_ends_with_its_report(smoke_copy):
     ("patterns", "labels"),
     [
         (["best-of-n pool"], ["best-of-n pool"]),
-        (["scores w8-p200-s?"], ["scores w8-p200-s0", "scores w8-p200-s1"]),
+        (["scores w8-p800-s?"], ["scores w8-p800-s0", "scores w8-p800-s1"]),
         (["scores/w8-p200-s0.parquet"], ["scores w8-p200-s0"]),
         (["policies/*", "prompts"], ["prompts", "RL w8-p800-s0"]),
     ],

@@ -63,7 +63,7 @@ def test_the_results_hold_every_part(smoke):
         "ladder",
         "versions",
     } <= set(results)
-    assert len(results["proxies"]) == 12
+    assert len(results["proxies"]) == 9
     assert [run["group"] for run in results["rl"]] == ["w8-p800-s0"]
     assert all(group["curve"][0]["gold"] == 0 for group in results["bon"])
 

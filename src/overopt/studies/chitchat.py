@@ -44,7 +44,8 @@ class ChitchatConfig:
     comparisons: int = 6_000
     """Prompts with two replies each; a tenth is held out, ties in gold are dropped."""
     proxy_seeds: int = 2
-    """Proxies of each size and data size, up to ``seeded_width``; larger ones are trained once."""
+    """Proxies of each size on the most pairs, up to ``seeded_width``; larger ones, and all on fewer pairs, are trained
+    once."""
     seeded_width: int = 32
     prompts: int = 64
     """Evaluation prompts, each of its own conversation: the units of every interval."""
@@ -58,7 +59,7 @@ class ChitchatConfig:
     reward_training: RewardTrainingConfig = field(default_factory=RewardTrainingConfig)
     """The learning rate is that of width 64; others scale it with width^-1/2, as small ones bear and need more."""
     rl: PolicyGradientConfig = field(
-        default_factory=lambda: PolicyGradientConfig(steps=36, measure_every=4, learning_rate=4e-4)
+        default_factory=lambda: PolicyGradientConfig(steps=32, measure_every=4, learning_rate=4e-4)
     )
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
 
@@ -92,9 +93,9 @@ class ChitchatConfig:
         if problems:
             raise ConfigError("; ".join(problems))
 
-    def seeds(self, width: int) -> range:
-        """Training seeds of proxies of that width."""
-        return range(self.proxy_seeds if width <= self.seeded_width else 1)
+    def seeds(self, width: int, pairs: int) -> range:
+        """Training seeds of proxies of that width on so many pairs."""
+        return range(self.proxy_seeds if width <= self.seeded_width and pairs == max(self.pairs) else 1)
 
 
 PRESETS = {
@@ -175,7 +176,7 @@ def build(config: ChitchatConfig, *, preset: str, seed: int) -> Study:
         base = ModelRef.shipped(width)
         size = base_model(width).parameters / 1e6
         for pairs in config.pairs:
-            for number in config.seeds(width):
+            for number in config.seeds(width, pairs):
                 name = f"w{width}-p{pairs}-s{number}"
                 proxy = Stage(
                     train_proxy,

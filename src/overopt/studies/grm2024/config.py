@@ -10,8 +10,8 @@ from overopt.training.reward_config import RewardTrainingConfig
 
 
 def _ppo(**changes: object) -> PolicyGradientConfig:
-    usual: dict[str, object] = {"algorithm": "ppo", "gae_lambda": 1.0, "learning_rate": 5e-4, "measure_grid": 0.7}
-    return PolicyGradientConfig(**(usual | {"steps": 28} | changes))  # type: ignore[arg-type]  # fields of it
+    usual: dict[str, object] = {"algorithm": "ppo", "gae_lambda": 1.0, "learning_rate": 6e-4, "measure_grid": 0.7}
+    return PolicyGradientConfig(**(usual | {"steps": 28, "prompts_per_step": 48} | changes))  # type: ignore[arg-type]  # fields of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,8 @@ class GrmConfig:
     loss_texts: int = 400
     """Human exchanges on which the language-model loss is taken."""
     prompts: int = 64
-    pool: int = 1_024
+    pool: int = 512
+    """Replies to each prompt; the paper goes to n = 405."""
     ppo_methods: tuple[str, ...] = (
         "bt", "ens-mean", "ens-min", "warm", "mix", "grm-dpo", "grm-dpo-noref", "grm-sft",
     )  # fmt: skip
@@ -80,7 +81,7 @@ class GrmConfig:
     """Of best-of-n, where methods are compared besides at the largest n."""
     matched_kl: float = 15.0
     """Nats of PPO."""
-    end_kl: float = 35.0
+    end_kl: float = 25.0
     """Nats up to which the area lost is taken in PPO."""
     reward_training: RewardTrainingConfig = field(default_factory=RewardTrainingConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
