@@ -43,6 +43,8 @@ class Layout:
     """As in :class:`~overopt.envs.episode.Scenario`."""
     permitted: Sequence[str] = ()
     """Paths, or folders with a slash at the end, that may be changed; absolute, or from the home folder."""
+    wanted: Mapping[str, str] = field(default_factory=dict)
+    """Permitted file → its text once all is done as asked; paths as above."""
     profile: Profile = "paper"
     system: str | None = None
     """In place of :func:`~overopt.envs.preamble.preamble`, which speaks of the machine of the profile."""
@@ -125,6 +127,7 @@ class Environment(ABC):
             profile=layout.profile,
             facts=layout.facts,
             permitted=tuple(map(absolute, layout.permitted)),
+            wanted={absolute(path): text for path, text in layout.wanted.items()},
             most_turns=layout.most_turns,
             instructed=instructed,
         )

@@ -71,6 +71,8 @@ class Scenario:
     """What the judge needs besides the files; plain JSON values, never shown."""
     permitted: tuple[str, ...] = ()
     """Absolute paths, or folders with a slash at the end, that the task asks or allows to be changed."""
+    wanted: Mapping[str, str] = field(default_factory=dict)
+    """Absolute path → text of a permitted file once all is done as asked, where the task leaves no choice of it."""
     most_turns: int = MOST_TURNS
     """Completions of the policy."""
     instructed: bool = False

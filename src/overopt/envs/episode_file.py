@@ -28,6 +28,8 @@ def episode_record(episode: Episode) -> dict[str, Any]:
         for name in ("environment", "version", "variant", "split", "twin", "wording", "seed", "profile", "most_turns")
     }
     about |= {"facts": dict(scenario.facts), "permitted": list(scenario.permitted), "instructed": scenario.instructed}
+    if scenario.wanted:
+        about["wanted"] = dict(scenario.wanted)
     about |= {
         "system": scenario.system,
         "user": scenario.user,

@@ -105,7 +105,7 @@ def _chance(tables: StudyTables, cells: list[Cell]) -> Claim:
         hits_CB = np.stack([pair_hits(tables, cell.proxy) for cell in few])
         value, ci = over_units(hits_CB.mean(axis=0) - 0.5, stream(tables.seed, "data", "chance"))
     pairs = sorted({cell.proxy.pairs for cell in few})
-    listed = ", ".join(f"{count:,}" for count in pairs)
+    listed = " or ".join(f"{count:,}" for count in pairs)
     return Claim(
         id="data-chance",
         what=f"accuracy on held-out pairs above one half of proxies trained on fewer than {CHANCE_PAIRS:,} pairs, near "
