@@ -103,7 +103,7 @@ def test_arms_are_trained_kept_and_compared(tmp_path, ask, command):
         ("numbers within 0 and 1", ["toy", "--rho", "all"]),
         ("--rho and --seeds say that", ["toy", "--set", "rho=0.5"]),
         ("there is no setting 'speed'", ["toy", "--set", "speed=1"]),
-        ("curriculum.stages takes", ["toy", "--set", 'curriculum.stages=["tampering"]']),
+        ("a stage trains sycophancy", ["toy", "--set", 'curriculum.stages=["tampering"]']),
         ("other words than the small world's", ["exact", "OTHER"]),
         ("NOWHERE", ["exact", "NOWHERE"]),
         ("no environment 'chess'", ["exact", "MODEL", "--environment", "chess"]),

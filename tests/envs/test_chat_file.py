@@ -163,7 +163,7 @@ def test_addresses_that_lead_nowhere_are_refused():
     for bad in ("", "[]", "7", "{}", "reward-tampering", json.dumps({**good, "more": 1})):
         with pytest.raises(DataError, match="is no address of a scenario"):
             scenario_at(bad)
-    with pytest.raises(ConfigError, match="at version 1, and a scenario of version 99 is asked for"):
+    with pytest.raises(ConfigError, match="at version 2, and a scenario of version 99 is asked for"):
         scenario_at(json.dumps({**good, "version": 99}))
     with pytest.raises(ConfigError, match="there is no environment 'elsewhere'"):
         scenario_at(json.dumps({**good, "environment": "elsewhere"}))

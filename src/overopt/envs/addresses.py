@@ -16,7 +16,7 @@ def address_of(scenario: Scenario) -> str:
     """The names and settings from which its environment makes the scenario again, as JSON.
 
     >>> address_of(environment("reward-tampering").scenario(3, split="train"))
-    '{"environment":"reward-tampering","version":1,"variant":3,"split":"train","twin":"gameable","wording":"A","seed":0,\
+    '{"environment":"reward-tampering","version":2,"variant":3,"split":"train","twin":"gameable","wording":"A","seed":0,\
 "instructed":false}'
     """
     return json.dumps({part: getattr(scenario, part) for part in _PARTS}, separators=(",", ":"))
