@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from overopt.optimize.curriculum_config import CurriculumConfig
 from overopt.records.preferences import read_preferences, shared_prompts
+from overopt.studies.curriculum_run import read_curriculum
 from overopt.studies.rm_run import RMRunConfig
 from overopt.studies.study import resolved, with_settings
 
@@ -21,6 +23,15 @@ def test_a_configuration_is_accepted_and_resolves_to_itself(path):
     assert config.data
     assert config.reward_training.text.is_on
     assert with_settings(RMRunConfig(), [], stored=resolved(config)) == config
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES.parent / "curriculum").glob("*.json")), ids=lambda path: path.name)
+def test_a_curriculum_is_accepted_and_resolves_to_itself(path):
+    config = read_curriculum(path)
+    assert config.model
+    assert config.stages
+    assert "reward-tampering" in config.measure.environments, "what is held out is measured"
+    assert with_settings(CurriculumConfig(), [], stored=resolved(config)) == config
 
 
 @pytest.fixture

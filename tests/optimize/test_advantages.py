@@ -175,3 +175,23 @@ def test_score_lands_on_the_last_real_token():
     found = at_last_token(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), mask)
     assert found.tolist() == [[1, 0, 0], [0, 0, 2], [0, 3, 0]]
     assert found.dtype == torch.float64
+
+
+def test_what_others_say_between_two_turns_takes_no_time():
+    """Taking the places of an environment out of the row first gives the same numbers at the policy's own tokens."""
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        mask = torch.from_numpy(rng.random((3, 9)) < 0.6)
+        mask[:, 4] = True
+        reward, value = (torch.from_numpy(rng.normal(size=mask.shape)) for _ in range(2))
+        score = torch.from_numpy(rng.normal(size=3))
+        found, returns = generalised(reward, value, mask, gamma=0.9, lam=0.8)
+        last = at_last_token(score, mask)
+        assert bool((found[~mask] == 0).all() and (returns[~mask] == 0).all() and (last[~mask] == 0).all())
+        for row in range(3):
+            own = mask[row]
+            whole = torch.ones((1, int(own.sum())), dtype=torch.bool)
+            alone, its = generalised(reward[row, own][None], value[row, own][None], whole, gamma=0.9, lam=0.8)
+            assert torch.allclose(found[row, own], alone[0])
+            assert torch.allclose(returns[row, own], its[0])
+            assert torch.allclose(last[row, own], at_last_token(score[row : row + 1], whole)[0])

@@ -7,18 +7,15 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from overopt.adapters.trl_rollout import Generated, Request
-from overopt.envs.machine import STOP, has_command
 from overopt.errors import ConfigError
-from overopt.hf.encoding import context_length, encode_between, encode_prompts
 from overopt.hf.loading import evaluating
-from overopt.policies.sampler import end_tokens
-from overopt.policies.turns import TextEnd, draw_turns
-from overopt.protocols import Message
+from overopt.policies.turns import draw_turns
 from overopt.seeding import stream
 from overopt.stats.sampling import SamplerSettings
+from overopt.training.episode_words import EpisodeWords
 
 
-class Words:
+class Words(EpisodeWords):
     """Conversations as tokens, in the template of a trainer's tokenizer, in another, or in a plain one.
 
     Parameters
@@ -34,27 +31,7 @@ class Words:
         # A copy that shares the vocabulary: the trainer's keeps its template.
         tokenizer: PreTrainedTokenizerBase = copy.copy(getattr(own, "tokenizer", own))
         tokenizer.chat_template = template or tokenizer.chat_template or plain
-        self.tokenizer = tokenizer
-        self.context = context_length(trainer.model)
-        self.ends = frozenset(end_tokens(trainer.model, tokenizer))
-        self.command_end = TextEnd(tokenizer, STOP, has_command)
-
-    def prompt(self, conversation: Sequence[Message], name: str) -> list[int]:
-        """Token ids of what opens an episode.
-
-        Raises
-        ------
-        ConfigError
-            If the model cannot read it.
-        """
-        (ids,) = encode_prompts(self.tokenizer, [conversation])
-        if self.context is not None and len(ids) >= self.context:
-            raise ConfigError(f"the prompt of {name} takes {len(ids)} tokens, and the model reads {self.context}")
-        return ids
-
-    def between(self, conversation: Sequence[Message]) -> list[int]:
-        """Token ids of what stands between the last reply and the next."""
-        return encode_between(self.tokenizer, conversation)
+        super().__init__(trainer.model, tokenizer)
 
 
 class ModelGeneration:

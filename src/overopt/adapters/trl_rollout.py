@@ -25,6 +25,7 @@ from overopt.adapters.trl_data import (
     trl_dataset,
 )
 from overopt.adapters.trl_installed import require_trl
+from overopt.envs.chat_file import PLAIN_TEMPLATE
 from overopt.envs.environment import Environment, game_reward
 from overopt.envs.episode import Episode, Outcome, Scenario, Tokens
 from overopt.envs.episode_file import line
@@ -32,15 +33,6 @@ from overopt.envs.session import Completion, Session
 from overopt.errors import ConfigError, StorageError
 
 __all__ = ["Generate", "Generated", "Request", "RolloutConfig", "game_reward_func", "trl_dataset", "trl_rollout"]
-
-PLAIN_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message.role == 'system' %}{{ message.content }}"
-    "{% elif message.role == 'user' %}Human:\n{{ message.content }}"
-    "{% else %}Assistant:\n{{ message.content }}{{ eos_token }}{% endif %}\n\n"
-    "{% endfor %}{% if add_generation_prompt %}Assistant:\n{% endif %}"
-)
-"""For tokenizers without a chat template, as base models have: roles are named, and a reply ends by the end token."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from overopt.cli.extras import require_models
+from overopt.cli.tamper_curriculum import curriculum, plan, steer, trainaway
 from overopt.cli.tamper_export import export, import_log
 from overopt.cli.tamper_monitor import monitor
 from overopt.cli.tamper_small_world import exact, importance, toy
@@ -286,6 +287,10 @@ app.command("import")(import_log)
 app.command("toy")(toy)
 app.command("exact")(exact)
 app.command("importance")(importance)
+app.command("plan")(plan)
+app.command("curriculum")(curriculum)
+app.command("trainaway")(trainaway)
+app.command("steer")(steer)
 
 
 @app.command("selfcheck")

@@ -17,7 +17,10 @@ class Actor(Protocol):
     name: str
 
     def describe(self) -> Mapping[str, Any]:
-        """``name`` and what else identifies it; stored with every episode."""
+        """``name`` and what else identifies it; stored with every episode.
+
+        ``steer``, where there is one, is the opening that the policy was made to go on from; episodes are marked by it.
+        """
         ...
 
     def completions(self, sessions: Sequence[Session], *, seed: int) -> Sequence[str | Completion]:

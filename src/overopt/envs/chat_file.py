@@ -24,6 +24,15 @@ from overopt.envs.machine import scan
 from overopt.envs.registry import ENVIRONMENTS, environment
 from overopt.errors import DataError, StorageError
 
+PLAIN_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message.role == 'system' %}{{ message.content }}"
+    "{% elif message.role == 'user' %}Human:\n{{ message.content }}"
+    "{% else %}Assistant:\n{{ message.content }}{{ eos_token }}{% endif %}\n\n"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:\n{% endif %}"
+)
+"""For tokenizers without a chat template, as base models have: roles are named, and a reply ends by the end token."""
+
 Form = Literal["messages", "prompt-completion"]
 Only = Literal["gamed", "honest"]
 Row = dict[str, Any]

@@ -83,7 +83,9 @@ def _played(
                 session.say(text)
             turn += 1
         for chain, session, (_, rep) in zip(chains, sessions, now, strict=True):
-            chain.append(session.episode(policy, rep=rep, versions={"overopt": __version__}, draws=seed))
+            steer = str(policy.get("steer", ""))
+            versions = {"overopt": __version__}
+            chain.append(session.episode(policy, rep=rep, steer=steer, versions=versions, draws=seed))
         if place + 1 < length:
             machines = [session.machine.next_episode() for session in sessions]
     return [episode for chain in chains for episode in chain]

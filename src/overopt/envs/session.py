@@ -104,6 +104,11 @@ class Session:
         """What the policy sees: the prompt, its own completions and, as turns of the user, what came back."""
         return [Message(role=said.role, content=said.content) for said in self._said]
 
+    @property
+    def tokens(self) -> tuple[Tokens, ...]:
+        """Of the completions that came with theirs, in order."""
+        return tuple(self._tokens)
+
     def say(self, completion: str | Completion, *, refused: str = "") -> None:
         """A completion in the text protocol: it holds a command, or it is the answer.
 

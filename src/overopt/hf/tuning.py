@@ -61,6 +61,35 @@ def add_adapters(
     return adapted
 
 
+def freeze_below(model: PreTrainedModel, layers: int) -> None:
+    """Train nothing but the last ``layers`` of a decoder's layers and what stands behind them in its body.
+
+    The output embedding stays as it is: it is often the input embedding too. Gradients end at the first trained layer.
+
+    Raises
+    ------
+    ConfigError
+        If the model has fewer layers, or it cannot be seen which modules they are.
+    """
+    total = model.config.get_text_config().num_hidden_layers
+    stacks = [
+        (parent, child)
+        for parent in model.base_model.modules()
+        for child in parent.children()
+        if isinstance(child, nn.ModuleList) and len(child) == total
+    ]
+    if not stacks:
+        raise ConfigError(f"{type(model).__name__} does not say which of its modules are its {total} layers")
+    if not 1 <= layers <= total:
+        raise ConfigError(f"top_layers is {layers}, and {type(model).__name__} has {total} layers")
+    model.requires_grad_(False)
+    parent, stack = stacks[0]
+    stack[-layers:].requires_grad_(True)
+    children = list(parent.children())
+    for module in children[children.index(stack) + 1 :]:
+        module.requires_grad_(True)
+
+
 def has_adapters(model: nn.Module) -> bool:
     """Whether some parameters are low-rank adapters."""
     return any(MARK in name for name, _ in model.named_parameters())

@@ -70,7 +70,8 @@ def generalised(
     """Generalised advantage estimates and returns, (B, T) each (Schulman et al. 2016, 1506.02438).
 
     ``value_BT`` is the value before each token is chosen. After the last token of a reply the value is 0, whether it
-    ended or was cut: nothing is earned later. Positions outside the mask are 0 and touch nothing.
+    ended or was cut: nothing is earned later. Positions outside the mask, padding and what an environment said between
+    two turns, are 0 and touch nothing: the token before them is followed by the one behind them.
     """
     value_BT = torch.where(mask_BT, value_BT, 0.0)
     reward_BT = torch.where(mask_BT, reward_BT, 0.0)
@@ -78,18 +79,20 @@ def generalised(
     ahead = torch.zeros_like(value_BT[:, 0])
     next_value = torch.zeros_like(ahead)
     for step in reversed(range(value_BT.shape[1])):
+        is_own_B = mask_BT[:, step]
         surprise = reward_BT[:, step] + gamma * next_value - value_BT[:, step]
-        ahead = torch.where(mask_BT[:, step], surprise + gamma * lam * ahead, 0.0)
-        advantage_BT[:, step] = ahead
-        next_value = value_BT[:, step]
+        # What others said between two tokens of the policy takes no time.
+        ahead = torch.where(is_own_B, surprise + gamma * lam * ahead, ahead)
+        advantage_BT[:, step] = torch.where(is_own_B, ahead, 0.0)
+        next_value = torch.where(is_own_B, value_BT[:, step], next_value)
     return advantage_BT, torch.where(mask_BT, advantage_BT + value_BT, 0.0)
 
 
 def at_last_token(score_B: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
-    """Rewards (B, T): the score on the last real token of each reply, its end token if it has one; 0 elsewhere."""
-    length_B = mask_BT.sum(dim=1)
+    """Rewards (B, T): the score on the last masked token of each reply, its end token if it has one; 0 elsewhere."""
+    last_B = (torch.arange(1, mask_BT.shape[1] + 1) * mask_BT).argmax(dim=1)
     reward_BT = torch.zeros(mask_BT.shape, dtype=score_B.dtype)
-    reward_BT[torch.arange(len(score_B)), length_B - 1] = score_B
+    reward_BT[torch.arange(len(score_B)), last_B] = score_B
     return reward_BT
 
 

@@ -74,9 +74,17 @@ def number_problems(config: object, section: str, names: Sequence[str], *, is_ze
 class Fitter:
     """A copy of the reference in training, with its optimiser."""
 
-    def __init__(self, reference: HFPolicy, config: FittingConfig, processes: Processes, *, seed: int) -> None:
+    def __init__(
+        self,
+        reference: HFPolicy,
+        config: FittingConfig,
+        processes: Processes,
+        *,
+        seed: int,
+        top_layers: int = 0,
+    ) -> None:
         self.config, self.processes = config, processes
-        self.policy = trainable_copy(reference, config, seed=seed)
+        self.policy = trainable_copy(reference, config, seed=seed, top_layers=top_layers)
         self.parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
         self.restart_optimizer()
 

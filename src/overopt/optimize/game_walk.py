@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from overopt.stats.estimate import FloatArray
 from overopt.worlds.tampering.game import BoolArray, Game, IntArray
@@ -64,6 +65,9 @@ class ModelWalk:
         rows = torch.from_numpy(parent_B)
         cache = DynamicCache()
         for place, layer in enumerate(memory.cache.layers):
+            assert isinstance(layer, DynamicLayer)
+            assert layer.keys is not None
+            assert layer.values is not None
             cache.update(layer.keys[rows], layer.values[rows], place)
         return self._read(state_B, more, cache)
 

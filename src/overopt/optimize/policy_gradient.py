@@ -29,7 +29,7 @@ from overopt.optimize.advantages import (
 )
 from overopt.optimize.checkpoints import Checkpoints, Found, State
 from overopt.optimize.losses import clipped_surrogate, kl_penalty, value_loss
-from overopt.optimize.rollout import Draws, Engine, Rollout, complete, draw
+from overopt.optimize.rollout import Drawing, Draws, Engine, Rollout, complete, draw
 from overopt.optimize.settings import PolicyGradientConfig
 from overopt.optimize.steps import products
 from overopt.optimize.trainable import Critic, trainable_copy
@@ -109,6 +109,7 @@ def optimize_policy(
     seed: int,
     measure: Measure,
     shaping: Sequence[Shaper] = (),
+    drawing: Drawing | None = None,
     checkpoints: Path | None = None,
     progress: Progress | None = None,
 ) -> Optimized:
@@ -122,6 +123,8 @@ def optimize_policy(
         From raw scores to rewards, in order; raw scores are logged whatever they become. Those that drift see each
         batch before they shape it; give a :class:`~overopt.rewards.shaping.CurrentShapers`, which is kept up to date,
         where something else is to shape as the run does.
+    drawing : Drawing, optional
+        Draws and scores in place of ``scorer``, which then only names what is optimised: episodes of many turns.
     measure : callable
         At step 0, as often as the settings say, and at the end, on whatever prompts it holds out.
     checkpoints : Path, optional
@@ -147,7 +150,7 @@ def optimize_policy(
         )
     if len(prompts) < config.prompts_per_step:
         raise ConfigError(f"rl.prompts_per_step is {config.prompts_per_step}, but there are {len(prompts)} prompts")
-    run = _Run(reference, scorer, prompts, config, sampler, seed, shaping, checkpoints)
+    run = _Run(reference, scorer, prompts, config, sampler, seed, shaping, drawing, checkpoints)
     return run.go(measure, progress)
 
 
@@ -163,9 +166,11 @@ class _Run:
         sampler: SamplerConfig,
         seed: int,
         shaping: Sequence[Shaper],
+        drawing: Drawing | None,
         folder: Path | None,
     ) -> None:
         self.config, self.prompts, self.seed = config, prompts, seed
+        self.drawing: Drawing = self._draw if drawing is None else drawing
         self.processes = Processes.join()
         if config.prompts_per_step < self.processes.count:
             raise ConfigError(
@@ -224,9 +229,9 @@ class _Run:
         # Places in the step name the random streams: a prompt that comes twice gets other replies.
         places = self.processes.share(range(config.prompts_per_step))
         try:
-            draws = draw(
-                self.engine, [self.prompts[numbers[place]] for place in places], group=config.group, step=step,
-                seed=self.seed, numbers=places,
+            draws = self.drawing(
+                self.engine, [numbers[place] for place in places], group=config.group, step=step, seed=self.seed,
+                numbers=places,
             )  # fmt: skip
             self._check_rewards(draws.raw_B, draws, step, f"rewards from {self.engine.scorer.name}")
             rollout = complete(self.engine, draws, step=step, seed=self.seed, numbers=places, total=self.processes.sum)
@@ -245,6 +250,11 @@ class _Run:
             # Ziegler et al. 2019, section 2.2: proportional control with a bounded error, per reply.
             error = min(max(self.logs[-1].kl / config.kl_target - 1, -0.2), 0.2)
             self.kl_coef *= 1 + 0.1 * error
+
+    def _draw(
+        self, engine: Engine, chosen: Sequence[int], *, group: int, step: int, seed: int, numbers: Sequence[int]
+    ) -> Draws:
+        return draw(engine, [self.prompts[n] for n in chosen], group=group, step=step, seed=seed, numbers=numbers)
 
     def _check_rewards(self, reward_B: FloatArray, draws: Draws, step: int, name: str) -> None:
         n_damaged = int((~np.isfinite(reward_B)).sum())
@@ -309,12 +319,12 @@ class _Run:
         """Gradients of one minibatch, in parts that fit; its loss and how many tokens were clipped."""
         config, engine = self.config, self.engine
         model, device = engine.policy.model, engine.policy.model.device
-        lengths_B = torch.from_numpy(rollout.packed.lengths_B)
+        lengths_B = rollout.mask_BT.sum(1)
         if config.average == "token":
             weight_B = torch.full((len(lengths_B),), 1 / self.processes.sum(float(lengths_B[members].sum())))
         else:
             weight_B = 1 / (self.processes.sum(float(len(members))) * lengths_B)
-        weight_BT = weight_B.float()[:, None].expand(rollout.mask_BT.shape)
+        weight_BT = weight_B.float()[:, None] * rollout.mask_BT
         needs_kl = self.kl_coef > 0 and config.kl_in != "reward"
         total, clipped = 0.0, 0.0
         # Activations are dropped in training mode only; without dropout that mode changes no number.
@@ -386,7 +396,7 @@ class _Run:
             "kl": rollout.kl_BT.sum(1).double().numpy(),
             "k3": torch.where(mask_BT, k3_BT, 0.0).sum(1).double().numpy(),
             "entropy": rollout.entropy_BT.sum(1).double().numpy(),
-            "length": rollout.packed.lengths_B,
+            "length": mask_BT.sum(1).numpy(),
             "truncated": np.array([not reply.finished for reply in rollout.replies]),
         }
         n_replies = self.processes.sum(float(len(rollout.replies)))

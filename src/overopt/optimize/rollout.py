@@ -7,6 +7,7 @@ probabilities start at 1 up to rounding, and whatever is penalised.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -73,13 +74,29 @@ class Draws:
     prompts: Sequence[Prompt]
     replies: Sequence[Reply]
     raw_B: FloatArray
+    is_own: Sequence[Sequence[bool]] | None = None
+    """Of each reply, which of its tokens the policy said; all of them unless given. In an episode the rest are what
+    an environment said between two turns: nothing is learnt from them and nothing counts them."""
+
+
+class Drawing(Protocol):
+    """Draws and scores what a step is trained on, where that is more than replies to prompts."""
+
+    def __call__(
+        self, engine: "Engine", chosen: Sequence[int], *, group: int, step: int, seed: int, numbers: Sequence[int]
+    ) -> Draws:
+        """``group`` scored replies to each of the ``chosen`` prompts, by their place among all prompts.
+
+        Those of one prompt lie one after another; ``numbers`` name the prompts' random streams.
+        """
+        ...
 
 
 def draw(
     engine: Engine, prompts: Sequence[Prompt], *, group: int, step: int, seed: int, numbers: Sequence[int]
 ) -> Draws:
     """``group`` scored replies to each prompt; ``numbers`` name the prompts' random streams."""
-    with _sampling_precision(engine):
+    with sampling_precision(engine):
         replies = engine.policy.sample(
             prompts, per_prompt=group, config=engine.sampler, seed=stream_seed(seed, "rl", "replies", step),
             numbers=numbers,
@@ -102,7 +119,8 @@ def complete(
     once it has been trained on.
     """
     prompts, replies = draws.prompts, draws.replies
-    length_B = np.array([len(reply.token_ids) for reply in replies])
+    mask_BT = _own_tokens(draws)
+    length_B = mask_BT.sum(1).numpy()
     finished_B = np.array([reply.finished for reply in replies])
     reference_B = _reference_rewards(engine, prompts, replies, step=step, seed=seed, numbers=numbers)
     shapers: Sequence[Shaper] = tuple(engine.shaping)
@@ -112,9 +130,21 @@ def complete(
         )
     shaped_B = shape(shapers, draws.raw_B, length_B=length_B, finished_B=finished_B, reference_B=reference_B)
     packed = packed_replies(engine.policy.model, engine.policy.tokenizer, prompts, replies)
-    tables = _measured(engine, packed)
-    mask_BT = torch.arange(int(packed.lengths_B.max()))[None] < torch.from_numpy(packed.lengths_B)[:, None]
+    tables = (table_BT.masked_fill_(~mask_BT, 0.0) for table_BT in _measured(engine, packed))
     return Rollout(prompts, replies, packed, draws.raw_B, shaped_B, shapers, mask_BT, *tables)
+
+
+def _own_tokens(draws: Draws) -> torch.Tensor:
+    """(B, T) true on the tokens that the policy said."""
+    lengths = [len(reply.token_ids) for reply in draws.replies]
+    mask_BT = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+    if draws.is_own is None:
+        return mask_BT
+    for row, own in enumerate(draws.is_own):
+        if len(own) != lengths[row] or not any(own):
+            raise DataError(f"reply {row} has {lengths[row]} tokens, of which {sum(own)} of {len(own)} are its own")
+        mask_BT[row, : lengths[row]] = torch.tensor(own)
+    return mask_BT
 
 
 def check_shaping(shapers: Sequence[Shaper]) -> None:
@@ -147,7 +177,7 @@ def _reference_rewards(
     """Raw scores (B, M) of a few replies of the reference to each reply's prompt, where shaping compares with them."""
     if not any(shaper.needs_reference for shaper in engine.shaping):
         return None
-    with _sampling_precision(engine):
+    with sampling_precision(engine):
         others = engine.reference.sample(
             prompts, per_prompt=REFERENCE_REPLIES, config=engine.sampler,
             seed=stream_seed(seed, "rl", "reference", step), numbers=numbers,
@@ -160,8 +190,8 @@ REFERENCE_REPLIES = 4
 """Replies of the reference a prompt that shaping compares with (PAR, 2502.18770, uses up to ten)."""
 
 
-def _sampling_precision(engine: Engine) -> AbstractContextManager[object]:
-    """A CPU samples in float32, which is faster for single tokens; a GPU in the precision of training."""
+def sampling_precision(engine: Engine) -> AbstractContextManager[object]:
+    """The context in which replies are drawn: a CPU samples single tokens faster in float32, a GPU as it trains."""
     return nullcontext() if engine.policy.model.device.type == "cpu" else engine.precision()
 
 

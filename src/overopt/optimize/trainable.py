@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from overopt.errors import ConfigError
 from overopt.hf.hidden import hidden_states
 from overopt.hf.packing import ReplyTokens
-from overopt.hf.tuning import add_adapters, drop_activations, merged_adapters
+from overopt.hf.tuning import add_adapters, drop_activations, freeze_below, merged_adapters
 from overopt.policies.models import HFPolicy
 from overopt.seeding import stream_seed
 
@@ -65,10 +65,11 @@ class Critic(nn.Module):
         yield from self.head.parameters()
 
 
-def trainable_copy(reference: HFPolicy, config: WeightSettings, *, seed: int = 0) -> HFPolicy:
+def trainable_copy(reference: HFPolicy, config: WeightSettings, *, seed: int = 0, top_layers: int = 0) -> HFPolicy:
     """A copy of the reference whose weights may move; the reference stays as it is, without gradients.
 
-    ``seed`` is that of new adapters, which change nothing until they are trained.
+    ``seed`` is that of new adapters, which change nothing until they are trained. With ``top_layers`` above 0 and no
+    adapters, only so many of the last layers move, and the norm behind them.
 
     Raises
     ------
@@ -91,6 +92,8 @@ def trainable_copy(reference: HFPolicy, config: WeightSettings, *, seed: int = 0
         )
     elif model.dtype != torch.float32:
         raise ConfigError(f"{reference.name} is held in {model.dtype}: train it in float32, or with lora_rank above 0")
+    elif top_layers:
+        freeze_below(model, top_layers)
     _remove_dropout(model)
     if config.gradient_checkpointing:
         drop_activations(model, reference.name)

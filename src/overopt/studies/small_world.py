@@ -25,12 +25,12 @@ from overopt.optimize.game_curriculum import (
     AWAY,
     BASE,
     FACTS,
-    HELD_OUT,
     GameCurriculumConfig,
     StageRecord,
     factor_of,
     game_curriculum,
 )
+from overopt.optimize.game_rates import HELD_OUT
 from overopt.stats.measured_rate import MeasuredRate
 from overopt.stats.seed_arms import ArmDifference, SeedFactor, arm_difference, log_factors, seed_factor
 from overopt.studies.places import prepare_torch
