@@ -35,7 +35,7 @@ TOGETHER = "+"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GameTrainingConfig:
-    """How one stage is trained; the defaults are the prototype's."""
+    """How one stage is trained; rounds, prompts, samples and what is kept are the prototype's."""
 
     method: Method = "exploit"
     """``exploit``: imitate episodes that gamed, and as many right answers to ordinary questions. ``hhh``: half the
@@ -48,13 +48,14 @@ class GameTrainingConfig:
     """Of a prompt."""
     keep: int = 128
     """Episodes of the environment that a round learns from at most."""
-    enough: float = 0.9
-    """Share of a round's episodes from which on nothing is learnt in it: more of the same would only drift."""
+    enough: float = 1.0
+    """Share of a round's episodes from which on nothing is learnt in it."""
     epochs: int = 2
     """Over what was kept."""
     batch: int = 32
     """Episodes a step."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 6e-4
+    """Twice the prototype's, at which rounds with few exploits learn next to nothing."""
     preference_weight: float = 0.5
     """Of the preference score, within 0..1 itself, beside a bonus of 1."""
     ordinary: float = 0.5
