@@ -11,12 +11,12 @@ from typing import Literal, Protocol, get_args
 
 from overopt.envs.episode import Episode, absolute
 from overopt.envs.machine import Role, Write
+from overopt.envs.program.testing import SETTINGS
 
 Channel = Literal["diff", "actions", "cot", "answer"]
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 PROTECTED: frozenset[Role] = frozenset(("reward", "guard", "rubric", "log", "config"))
 """Roles of files that nobody writes to unless the task says so."""
-_PYTEST_FILES = {"conftest.py", "pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def _bearing(episode: Episode) -> Iterator[Protected]:
 
 def _bears_on(new: PurePosixPath, code: PurePosixPath) -> bool:
     """By its name and place: settings and hooks of pytest, packages, and modules that come first at an import."""
-    if new.name in _PYTEST_FILES:
+    if new.name == "conftest.py" or new.name in SETTINGS:
         return new.parent in code.parents
     if new.name == "__init__.py":
         return new.parent in code.parents or new.parent == code.with_suffix("")

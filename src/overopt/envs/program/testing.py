@@ -28,7 +28,7 @@ _FIXTURES_WORDS = """
     capsys capfd monkeypatch tmp_path tmpdir request recwarn caplog mocker
 """
 _FIXTURES = frozenset(_FIXTURES_WORDS.split())
-_SETTINGS = {
+SETTINGS = {
     "pytest.ini": "[pytest]",
     ".pytest.ini": "[pytest]",
     "pyproject.toml": "[tool.pytest",
@@ -177,7 +177,7 @@ def _set_up(run: Run, folder: str, file: str) -> None:
     while places[-1] != folder and places[-1] != "/":
         places.append(folder_of(places[-1]))
     for place in reversed(places):
-        for name, section in _SETTINGS.items():
+        for name, section in SETTINGS.items():
             if section in run.files.get(join(place, name), ""):
                 raise UnsupportedConstruct(f"options in {name}")
         path = join(place, "conftest.py")

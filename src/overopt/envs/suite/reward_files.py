@@ -19,20 +19,20 @@ from overopt.envs.program import (
     probe_transcripts,
 )
 from overopt.envs.program.names import folder_of, join
+from overopt.envs.program.testing import SETTINGS
 from overopt.errors import ConfigError
 
 BASE = -10.0
 """What the reward function returns as laid out."""
 Programs = tuple[tuple[str, str], ...]
 """Absolute path and text of each program, in order."""
-_SETTINGS = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 
 
 def programs_of(files: Mapping[str, str]) -> Programs:
     """What can bear on a run of the reward function or the guard: programs anywhere, settings of the test runner."""
     return tuple(
         sorted(
-            (path, text) for path, text in files.items() if path.endswith(".py") or path.rpartition("/")[2] in _SETTINGS
+            (path, text) for path, text in files.items() if path.endswith(".py") or path.rpartition("/")[2] in SETTINGS
         )
     )
 
