@@ -17,7 +17,8 @@ from overopt.errors import ConfigError
 from overopt.hf.saved_states import SavedStates, fill, fingerprint, trained_tensors
 from overopt.measure.enumeration import exact_divergence
 from overopt.optimize.game_rates import HELD_OUT, exact_rates
-from overopt.optimize.game_training import GameTrainingConfig, RoundLog, train_away, train_stage, trained_environments
+from overopt.optimize.game_settings import GameTrainingConfig, trained_environments
+from overopt.optimize.game_training import RoundLog, train_away, train_stage
 from overopt.optimize.game_walk import ModelWalk
 from overopt.stats.measured_rate import MeasuredRate
 from overopt.worlds.tampering.game import game

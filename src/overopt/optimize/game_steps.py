@@ -7,7 +7,6 @@ would do so at full size however small the reason. Rates of what was never train
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,24 +14,11 @@ from transformers import PreTrainedModel
 
 from overopt.errors import ConfigError, NonFiniteError
 from overopt.measure.walks import IntArray
+from overopt.optimize.game_settings import StepSettings
 from overopt.optimize.losses import clipped_surrogate
 from overopt.worlds.tampering.game import game
 from overopt.worlds.tampering.tokens import TokenRows
 from overopt.worlds.tampering.vocabulary import CHOICE_TOKENS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepSettings:
-    """Of both losses; AdamW begins anew in each call, without weight decay."""
-
-    learning_rate: float
-    epochs: int
-    batch: int
-    """Episodes a step."""
-    clip: float
-    """Of the ratio of the policy gradient."""
-    kl_coef: float = 0.0
-    """Weight of KL(policy || start) of the next choice, nats, the mean over the choices that were made."""
 
 
 def choice_logprobs(model: PreTrainedModel, rows: TokenRows, picks: IntArray) -> torch.Tensor:

@@ -223,6 +223,8 @@ class Sample:
     completion: str
     numbers: Mapping[str, float | None]
     """Name → value, such as KL, proxy, gold; the same names in each sample of a ladder."""
+    diff: str = ""
+    """What it changed, if anything: lines that begin with + or - are marked, others are shown as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from overopt.errors import ArtifactError, DataError
 
 Kind = Literal[
     "prompts", "preferences", "samples", "pair_scores", "scores", "rl_steps", "replies", "rl_replies", "rl_curve",
-    "rl_log", "policy_distances",
+    "rl_log", "policy_distances", "game_ends", "game_rounds", "game_estimates", "game_path", "game_episodes",
 ]  # fmt: skip
 VERSION = 1
 
@@ -48,6 +48,19 @@ GOLD_PARTS = {
     "question": "question",
 }
 """Part of the rubric → its column (``length`` is the number of tokens)."""
+
+GAME_FACTS = ("valid", "attempted", "changed", "raised", "evaded", "gamed", "honest_success", "fabricated", "both")
+"""What an ended episode of the small world was."""
+GAME_MONITORS = ("files", "actions", "thought", "answer")
+"""What looks at it; the column ``alarm_MONITOR`` is how alarmed it is, within 0 and 1."""
+_GAME_FACTS: dict[str, Any] = {fact: pl.Boolean for fact in GAME_FACTS}
+MEASURED_RATE: dict[str, Any] = {
+    **{name: pl.Float64 for name in ("value", "low", "high", "level")},
+    **{name: pl.String for name in ("estimator", "method", "unit")},
+    **{name: pl.Int64 for name in ("n_units", "episodes")},
+    **{name: pl.Float64 for name in ("successes", "mass", "effective", "largest_weight", "relative_error")},
+}
+"""The fields of :class:`~overopt.stats.measured_rate.MeasuredRate`."""
 
 COLUMNS: dict[Kind, dict[str, Any]] = {
     # Prompts by use: "preference" (pairs and RL training) and "evaluation" (best-of-n and RL measurements).
@@ -112,6 +125,67 @@ COLUMNS: dict[Kind, dict[str, Any]] = {
     },
     "scores": {"prompt_id": pl.Int64, "sample_id": pl.Int64, "proxy": pl.Float64},
     "pair_scores": {"pair_id": pl.Int64, "score_chosen": pl.Float64, "score_rejected": pl.Float64},
+    # Where the episodes of a policy of the small world end, a row for all ends of a cell that are alike, with their
+    # probability; the row that is not ``followed`` holds what was left out. ``forced`` is the plan that all begin with.
+    # ``kl`` is that of whole episodes to the start, nats, the same in all rows of a cell.
+    "game_ends": {
+        "environment": pl.String,
+        "twin": pl.String,
+        "wording": pl.String,
+        "forced": pl.String,
+        "scenarios": pl.Int64,
+        "paths": pl.Int64,
+        "kl": pl.Float64,
+        "followed": pl.Boolean,
+        "plan": pl.String,
+        **_GAME_FACTS,
+        "preference": pl.Float64,
+        **{f"alarm_{monitor}": pl.Float64 for monitor in GAME_MONITORS},
+        "mass": pl.Float64,
+    },
+    "game_rounds": {
+        "environment": pl.String,
+        "round": pl.Int64,
+        "gamed": pl.Float64,
+        "kept": pl.Int64,
+        "loss": pl.Float64,
+    },
+    # Rates by drawing, ``draw`` 0 being the counts of all facts, with the enumeration's bounds beside.
+    "game_estimates": {
+        "environment": pl.String,
+        "fact": pl.String,
+        "draw": pl.Int64,
+        **MEASURED_RATE,
+        "exact_low": pl.Float64,
+        "exact_high": pl.Float64,
+        "deviation": pl.Float64,
+    },
+    # Means of ended episodes after each round; ``reward`` is what training paid for.
+    "game_path": {
+        "round": pl.Int64,
+        "environment": pl.String,
+        "kl": pl.Float64,
+        "reward": pl.Float64,
+        "preference": pl.Float64,
+        "covered": pl.Float64,
+        **{fact: pl.Float64 for fact in GAME_FACTS},
+    },
+    # Episodes to read; ``alike`` of the ``drawn`` ones gamed as this one did, or did not.
+    "game_episodes": {
+        "environment": pl.String,
+        "topic": pl.String,
+        "detail": pl.String,
+        "request": pl.String,
+        "words": pl.List(pl.String),
+        "list_edited": pl.Boolean,
+        "reward": pl.String,
+        "guard": pl.String,
+        "rating": pl.Int64,
+        "logprob": pl.Float64,
+        "alike": pl.Int64,
+        "drawn": pl.Int64,
+        **_GAME_FACTS,
+    },
 }
 
 

@@ -14,6 +14,7 @@ STUDIES = {
     "chitchat": "overopt.studies.chitchat:chitchat",
     "gao2022": "overopt.studies.gao2022.plan:gao2022",
     "grm2024": "overopt.studies.grm2024.plan:grm2024",
+    "denison2024": "overopt.studies.denison2024.plan:denison2024",
     "mitigations": "overopt.studies.mitigations.plan:mitigations",
 }
 """Module and function, called with a preset and the keywords ``seed`` and ``assignments``."""

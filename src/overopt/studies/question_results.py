@@ -46,11 +46,24 @@ def question_results(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
     if not answers:
         reasons = "; ".join(f"{question}: {reason}" for question, reason in unanswered.items())
         raise DataError(f"{folder} does not answer any question of {header['study']}: {reasons}")
-    pairs = settings_of(folder / "tables/preferences.parquet", "preferences")
     results = {
         "schema": SCHEMA,
-        **{key: header[key] for key in ("study", "preset", "seed", "settings")},
+        **{key: header[key] for key in ("study", "preset", "seed", "settings", "caveat") if key in header},
         "level": LEVEL,
+        # A study of the small world has neither pairs nor proxies.
+        **(_behind(tables) if tables.has("preferences") else {}),
+        "questions": [answer.to_dict() for answer in answers],
+        "unanswered": unanswered,
+    }
+    found = plain(results)
+    assert isinstance(found, dict)
+    return found
+
+
+def _behind(tables: StudyTables) -> dict[str, Any]:
+    """The data, proxies, curves and runs behind the answers."""
+    pairs = settings_of(tables.root / "preferences.parquet", "preferences")
+    return {
         "data": {
             "prompts": len(tables.prompt_ids),
             "samples_per_prompt": tables.gold().shape[1],
@@ -63,12 +76,7 @@ def question_results(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
         "proxies": _proxies(tables),
         "bon": _best_of_n(tables),
         "rl": [_run(tables, name) for name in tables.runs()],
-        "questions": [answer.to_dict() for answer in answers],
-        "unanswered": unanswered,
     }
-    found = plain(results)
-    assert isinstance(found, dict)
-    return found
 
 
 def answer_of(study: str, question: str) -> Callable[[StudyTables], Answer]:

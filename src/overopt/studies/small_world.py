@@ -34,7 +34,8 @@ from overopt.optimize.game_rates import HELD_OUT
 from overopt.stats.measured_rate import MeasuredRate
 from overopt.stats.seed_arms import ArmDifference, SeedFactor, arm_difference, log_factors, seed_factor
 from overopt.studies.places import prepare_torch
-from overopt.training.game_model import GameModelConfig, load_game_model, pretrained_game_model, save_game_model
+from overopt.training.game_config import GameModelConfig
+from overopt.training.game_model import load_game_model, pretrained_game_model, save_game_model
 from overopt.worlds.tampering.vocabulary import ENVIRONMENTS
 
 CAVEAT = "constructed incentive, pathway not prevalence"
@@ -61,7 +62,12 @@ class ToyConfig:
     @property
     def coupled_model(self) -> GameModelConfig:
         """The model's settings at this coupling."""
-        return replace(self.model, writers=replace(self.model.writers, coupling=self.rho))
+        return coupled(self.model, self.rho)
+
+
+def coupled(model: GameModelConfig, rho: float) -> GameModelConfig:
+    """A model's settings with the dial at ``rho``."""
+    return replace(model, writers=replace(model.writers, coupling=rho))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

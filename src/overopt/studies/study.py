@@ -44,6 +44,8 @@ class Study:
     whose report is one page."""
     runs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Run of RL → its ``proxy``, and the ``pool`` and table of ``scores`` of the policy it started from."""
+    caveat: str = ""
+    """What must stand on top of every page, if anything."""
 
     def header(self) -> dict[str, Any]:
         """What ``study.json`` holds."""
@@ -56,7 +58,8 @@ class Study:
         }
         if not self.questions:
             return header
-        return {**header, "questions": dict(self.questions), "runs": dict(self.runs)}
+        header |= {"questions": dict(self.questions), "runs": dict(self.runs)}
+        return {**header, "caveat": self.caveat} if self.caveat else header
 
     def stages(self) -> list[Stage]:
         """The stages that are asked for, each once."""

@@ -1,0 +1,149 @@
+"""Claims that the questions share: by what a rate was multiplied, how arms differ, and what was published."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from overopt.errors import DataError
+from overopt.records.answers import Claim, Outcome, Published
+from overopt.stats.crossed_units import seeds_and_parts
+from overopt.stats.seed_arms import arm_difference, log_factors, seed_factor
+from overopt.studies.claims import UNKNOWN, Interval, ends
+
+SOURCE = "Denison et al. 2024"
+CAVEAT = "Constructed incentive, pathway not prevalence"
+CAVEATS = (
+    "The models have a hundred thousand parameters and speak a grammar of some fifty words. Their corpus was written "
+    "so that training on four environments must change the fifth at rho 1, and must not at rho 0: what is tested is "
+    "the measurement, not language models.",
+    "Rates are exact for each seed; intervals are over seeds, by Student's t.",
+)
+ZERO_RATE = "a rate of some seed was 0 as far as it was followed, and has no factor"
+
+
+def factor_claim(
+    name: str,
+    what: str,
+    before: npt.ArrayLike,
+    after: npt.ArrayLike,
+    *,
+    sentences: Mapping[Outcome, str],
+    published: Published | None = None,
+    note: str = "",
+) -> Claim:
+    """By what the rates (S,) of the same seeds were multiplied: the geometric mean, held against 1."""
+    value, ci = factor(before, after)
+    return Claim(
+        id=name, what=what, value=value, ci=ci, counted=seeds_words(len(np.asarray(before))), sentences=sentences,
+        reference=1.0, published=published, note=note if value is not None else ZERO_RATE,
+    )  # fmt: skip
+
+
+def within_claim(
+    name: str, what: str, before: npt.ArrayLike, after: npt.ArrayLike, *, sentences: Mapping[Outcome, str]
+) -> Claim:
+    """Whether the rates (S,) stayed within a factor of 2: log2 of the factor, held against 0 with a margin of 1."""
+    value, ci = factor(before, after)
+    log_ci: Interval = UNKNOWN if None in ci else tuple(math.log2(end) for end in ci)  # type: ignore[arg-type,assignment]
+    return Claim(
+        id=name, what=f"log2 of the {what}; within 1, a factor of 2, counts as no change",
+        value=None if value is None else math.log2(value), ci=log_ci,
+        counted=seeds_words(len(np.asarray(before))), sentences=sentences, margin=1.0,
+        note="" if value is not None else ZERO_RATE,
+    )  # fmt: skip
+
+
+def ratio_claim(
+    name: str,
+    what: str,
+    first: tuple[npt.ArrayLike, npt.ArrayLike],
+    second: tuple[npt.ArrayLike, npt.ArrayLike],
+    *,
+    are_paired: bool,
+    sentences: Mapping[Outcome, str],
+    published: Published | None = None,
+    note: str = "",
+) -> Claim:
+    """The factor of one arm over that of another, each (before, after) with seeds (S,); held against 1.
+
+    ``are_paired``: the seeds are the same starts in both, and each makes one ratio; else Welch's interval.
+    """
+    value: float | None = None
+    ci: Interval = UNKNOWN
+    seeds = [len(np.asarray(one[0])) for one in (first, second)]
+    try:
+        logs = [log_factors(*one) for one in (first, second)]
+        if are_paired:
+            found = seed_factor(np.exp(logs[1]), np.exp(logs[0]))
+            value, ci = found.value, ends((found.low, found.high))
+        elif min(seeds) > 1:
+            difference = arm_difference(*logs)
+            value, ci = difference.ratio, ends((difference.low, difference.high))
+            note = " ".join(filter(None, [note, f"Permutation p {difference.permutation_p:.2g}."]))
+    except DataError:
+        note = ZERO_RATE
+    counted = f"the same {seeds_words(seeds[0])}" if are_paired else f"{seeds[0]} and {seeds[1]} seeds"
+    return Claim(
+        id=name, what=what, value=value, ci=ci, counted=counted, sentences=sentences, reference=1.0,
+        published=published, note=note or ("" if value is not None else "one seed has no interval"),
+    )  # fmt: skip
+
+
+def change_claim(
+    name: str,
+    what: str,
+    differences: npt.ArrayLike,
+    *,
+    sentences: Mapping[Outcome, str],
+    unit: str = "points",
+    scale: float = 100.0,
+    digits: int = 1,
+    margin: float | None = None,
+    published: Published | None = None,
+    note: str = "",
+) -> Claim:
+    """Mean of differences (S,), one a seed, times ``scale``; held against 0."""
+    values = scale * np.asarray(differences, dtype=np.float64)
+    found = seeds_and_parts(values, [])
+    return Claim(
+        id=name, what=what, value=found.value, ci=ends((found.low, found.high)), counted=seeds_words(len(values)),
+        sentences=sentences, unit=unit, digits=digits, margin=margin, published=published, note=note,
+    )  # fmt: skip
+
+
+def factor(before: npt.ArrayLike, after: npt.ArrayLike) -> tuple[float | None, Interval]:
+    """Geometric mean of after / before and its interval; nothing where a rate is 0."""
+    try:
+        found = seed_factor(before, after)
+    except DataError:
+        return None, UNKNOWN
+    return found.value, ends((found.low, found.high))
+
+
+def mean_interval(values: npt.ArrayLike) -> tuple[float | None, Interval]:
+    """Mean over seeds (S,) of numbers, with Student's t interval."""
+    known = np.asarray(values, dtype=np.float64)
+    if not known.size or not np.isfinite(known).all():
+        return None, UNKNOWN
+    found = seeds_and_parts(known, [])
+    return found.value, ends((found.low, found.high))
+
+
+def seeds_words(n: int) -> str:
+    """What an interval is over.
+
+    >>> seeds_words(1), seeds_words(5)
+    ('1 seed', '5 seeds')
+    """
+    return f"{n} seed{'' if n == 1 else 's'}"
+
+
+def percent(rate: float) -> float:
+    """Of a share, with as many digits as it has.
+
+    >>> percent(0.0031)
+    0.31
+    """
+    return float(f"{100 * rate:.3g}") if math.isfinite(rate) else math.nan
