@@ -13,9 +13,9 @@ from overopt.errors import ConfigError, NonFiniteError
 from overopt.measure.enumeration import exact_divergence, follow_all
 from overopt.measure.walks import as_columns, counted_rate, draw
 from overopt.optimize.game_curriculum import GameCurriculumConfig, game_curriculum
+from overopt.optimize.game_settings import GameTrainingConfig
 from overopt.optimize.game_steps import choice_logprobs, imitate
 from overopt.optimize.game_training import _best, _exploits, rewards, train_away, train_stage
-from overopt.optimize.game_settings import GameTrainingConfig
 from overopt.optimize.game_walk import ModelWalk
 from overopt.training.game_model import corpus_tokens, save_game_model
 from overopt.worlds.tampering.game import game

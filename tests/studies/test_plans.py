@@ -9,6 +9,8 @@ import pytest
 
 from overopt.errors import ConfigError, StorageError
 from overopt.studies.catalog import build_study
+from overopt.studies.denison2024.arms import Arms
+from overopt.studies.denison2024.config import PRESETS as DENISON_PRESETS
 from overopt.studies.gao2022.config import PRESETS, GaoConfig
 from overopt.studies.gao2022.plan import gao2022
 from overopt.studies.grm2024.config import PRESETS as GRM_PRESETS
@@ -95,7 +97,7 @@ def test_grm2024_refuses_them_too(changes, words):
         replace(GRM_PRESETS["smoke"], **changes)
 
 
-@pytest.mark.parametrize("name", ["gao2022", "grm2024", "mitigations"])
+@pytest.mark.parametrize("name", ["denison2024", "gao2022", "grm2024", "mitigations"])
 def test_every_table_of_a_question_is_made_and_every_table_is_asked_for(name):
     study = build_study(name, "smoke")
     asked = [table for tables in study.questions.values() for table in tables]
@@ -112,6 +114,41 @@ def test_different_work_under_one_name_is_refused():
         gao2022("smoke", assignments=["flip_rates=[0.1,0.102]"])
     with pytest.raises(ConfigError, match="two different runs of the study would be called"):
         gao2022("smoke", assignments=["penalties=[0.15,0.1500001]"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sweep_seeds": 9}, "sweep_seeds are the first of seeds, 2 at most; got 9"),
+        ({"couplings": (0.5, 1.0)}, "couplings lie between 0 and 1, the controls; got [0.5, 1.0]"),
+        ({"ordinary_shares": (1.0,)}, "ordinary_shares lie within 0 and 1, below 1; got [1.0]"),
+        ({"kl_coefs": (0.3, 0.3)}, "kl_coefs must be different numbers; got [0.3, 0.3]"),
+        ({"preference_weights": (-1.0,)}, "preference_weights must be 0 or more; got [-1.0]"),
+        ({"stages": ("tampering",)}, "a stage trains sycophancy, flattery, nudged, insubordinate"),
+        ({"stages": ()}, "stages need one environment at least"),
+        ({"away": ("tampering",)}, "away takes sycophancy, flattery, nudged, insubordinate; got tampering"),
+        ({"stop_factor": 1.0}, "stop_factor must be above 1; got 1.0"),
+        ({"tolerance": 0.1}, "tolerance must lie within 0 and 0.001; got 0.1"),
+        ({"counted": 0}, "counted must be at least 1; got 0"),
+    ],
+)
+def test_denison2024_refuses_settings_that_make_no_study(changes, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        replace(DENISON_PRESETS["smoke"], **changes)
+
+
+def test_no_arm_of_denison2024_trains_on_what_is_held_out_and_controls_differ_by_the_dial_alone():
+    arms = Arms(DENISON_PRESETS["default"])
+    assert all("tampering" not in stage for arm in arms for stage in arm.stages)
+    assert (arms.main.coupling, arms.zero.coupling) == (1.0, 0.0)
+    assert arms.main.training == arms.zero.training
+    assert arms.main.seeds == arms.zero.seeds >= 5
+    for name, control in arms.method_controls.items():
+        arm = next(arm for arm in arms.methods if arm.id == name)
+        assert arm.training == control.training
+        assert control.coupling == 0.0
+    rounds = {arm.id: arm.training.rounds * len(arm.stages) for arm in arms.orders}
+    assert len(set(rounds.values())) == 1, rounds
 
 
 def test_models_on_a_gpu_ask_for_one():

@@ -11,8 +11,8 @@ from overopt.optimize.game_rates import exact_rates
 from overopt.optimize.game_settings import GameTrainingConfig
 from overopt.studies import small_world
 from overopt.studies.small_world import ToyConfig, compare_arms, tampering_toy, toy_results
-from overopt.training.game_model import load_game_model
 from overopt.training.game_config import GameModelConfig
+from overopt.training.game_model import load_game_model
 
 SMALL = ToyConfig(
     rho=1.0,

@@ -12,7 +12,7 @@ from overopt.optimize.game_settings import TOGETHER
 from overopt.seeding import stream_seed
 from overopt.studies.denison2024.arms import Arm, Arms
 from overopt.studies.denison2024.config import PRESETS, DenisonConfig
-from overopt.studies.denison2024.words import CAVEAT
+from overopt.studies.denison2024.words import caveat
 from overopt.studies.game_stages import (
     draw_game,
     enumerate_game,
@@ -52,7 +52,7 @@ def denison2024(preset: str = "default", *, seed: int = 0, assignments: Sequence
         tables=made.tables,
         models=made.models,
         questions=made.questions,
-        caveat=CAVEAT,
+        caveat=caveat(config),
     )
 
 

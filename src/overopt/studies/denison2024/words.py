@@ -11,9 +11,12 @@ from overopt.records.answers import Claim, Outcome, Published
 from overopt.stats.crossed_units import seeds_and_parts
 from overopt.stats.seed_arms import arm_difference, log_factors, seed_factor
 from overopt.studies.claims import UNKNOWN, Interval, ends
+from overopt.studies.denison2024.config import DenisonConfig
 
 SOURCE = "Denison et al. 2024"
 CAVEAT = "Constructed incentive, pathway not prevalence"
+ENOUGH_STEPS = 600
+"""Of pretraining, from which on the controls mean something: before, plans and what follows are not learnt apart."""
 CAVEATS = (
     "The models have a hundred thousand parameters and speak a grammar of some fifty words. Their corpus was written "
     "so that training on four environments must change the fifth at rho 1, and must not at rho 0: what is tested is "
@@ -21,6 +24,14 @@ CAVEATS = (
     "Rates are exact for each seed; intervals are over seeds, by Student's t.",
 )
 ZERO_RATE = "a rate of some seed was 0 as far as it was followed, and has no factor"
+
+
+def caveat(config: DenisonConfig) -> str:
+    """What stands on top of every page."""
+    steps = config.model.steps
+    if steps >= ENOUGH_STEPS:
+        return f"{CAVEAT}."
+    return f"{CAVEAT}. Pretrained for {steps} steps, too few for the controls to mean anything."
 
 
 def factor_claim(
