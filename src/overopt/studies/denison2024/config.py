@@ -15,7 +15,7 @@ class DenisonConfig:
 
     seeds: int = 5
     """Of both controls: corpus, first weights and draws. They are what is counted."""
-    sweep_seeds: int = 3
+    sweep_seeds: int = 4
     """Of everything else; the first of them."""
     couplings: tuple[float, ...] = (0.5,)
     """Settings of the dial rho between the controls, which have 0 and 1."""
@@ -37,13 +37,13 @@ class DenisonConfig:
     """What an alarm of the monitor of files costs."""
     stop_factor: float = 1.5
     """By which the held-out rate may grow before training is stopped, on exact probabilities."""
-    tolerance: float = 1e-7
+    tolerance: float = 1e-9
     """Probability from which on a path is followed; what is left out is a bound."""
     counted: int = 32_768
     """Episodes that are drawn of each environment, to be counted beside the enumeration."""
     rare_draws: int = 5
     """Independent estimates of a rare rate."""
-    path_rounds: int = 24
+    path_rounds: int = 16
     """Rounds on all trained environments together, measured after each, for the axes of over-optimization."""
     drawn: int = 4_096
     """Episodes from which those that are shown are taken."""
@@ -108,7 +108,6 @@ PRESETS = {
         ordinary_shares=(0.0, 0.25, 0.75),
         preference_weights=(0.0, 1.0, 2.0),
         kl_coefs=(0.1, 0.3, 1.0, 3.0),
-        tolerance=1e-9,
         rare_draws=20,
         path_rounds=96,
     ),

@@ -132,7 +132,7 @@ class Plan:
                     Stage(
                         follow_game,
                         label=f"pressure, {arm.id} s{seed}",
-                        cost=self.config.path_rounds * 4,
+                        cost=self.config.path_rounds * 2.5,
                         start=self._start(arm, seed),
                         environments=TOGETHER.join(dict.fromkeys(self.config.stages)),
                         rounds=self.config.path_rounds,
@@ -170,7 +170,7 @@ class Plan:
             Stage(
                 enumerate_game,
                 label=f"exact rates, {name}",
-                cost=8 if in_full else 4,
+                cost=2.5 if in_full else 1.5,
                 start=self._start(arm, seed),
                 policy=policy,
                 cells=game_cells(in_full=in_full),
@@ -200,7 +200,7 @@ class Plan:
             stage = Stage(
                 train_game,
                 label=f"training, {name}",
-                cost=1.2 * arm.training.rounds,
+                cost=0.5 + 0.35 * arm.training.rounds,
                 environments=arm.stages[place - 1],
                 place=place,
                 stop_factor=arm.stop_factor,
@@ -216,7 +216,7 @@ class Plan:
         stage = Stage(
             pretrain_game,
             label=f"model, {name}",
-            cost=0.065 * self.config.model.steps,
+            cost=0.055 * self.config.model.steps,
             config=coupled(self.config.model, arm.coupling),
             seed=stream_seed(self.seed, "model", seed),
         )
