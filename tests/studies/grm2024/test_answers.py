@@ -3,11 +3,13 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from studies.grm2024.made_grm import CONFIG, QUALITY, made_grm
 
 from overopt.studies.grm2024 import accuracy, alpha, best_of_n, noise, ppo, prediction
 from overopt.studies.grm2024.methods import METHODS
+from overopt.studies.grm2024.pressure import Arm, win_claim
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +118,12 @@ def test_every_sentence_is_whole_and_names_are_unique(tables):
     assert len({one.id for one in claims}) == len(claims)
     assert all("{" not in one.sentence and one.sentence.endswith(".") for one in claims)
     assert QUALITY["bt"] == (0.5, 0.2)
+
+
+def test_no_interval_of_a_win_rate_leaves_what_a_share_can_be():
+    arm = Arm(method="grm-sft", flip_rate=0.0, degrees=[], last_SP=np.zeros((3, 2)))
+    wide = win_claim("wins", "at the end", np.array([[0.1, 0.2], [0.9, 0.8], [0.6, 0.5]]), arm, "3 seeds")
+    assert wide.ci == (0.0, 100.0)
+    assert "−" not in wide.sentence
+    one = win_claim("wins", "at the end", np.array([[0.4, 0.2]]), arm, "1 seed")
+    assert one.ci == (None, None)

@@ -81,7 +81,7 @@ class GrmConfig:
     """Of best-of-n, where methods are compared besides at the largest n."""
     matched_kl: float = 15.0
     """Nats of PPO."""
-    end_kl: float = 25.0
+    end_kl: float = 20.0
     """Nats up to which the area lost is taken in PPO."""
     reward_training: RewardTrainingConfig = field(default_factory=RewardTrainingConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)

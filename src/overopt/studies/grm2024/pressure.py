@@ -4,7 +4,7 @@ Axes: S seeds, P prompts, K points of a curve, D draws of prompts, R replies to 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -154,7 +154,7 @@ def win_claim(
     return claim_of(
         name,
         f"win rate {where} of {own.title} over Bradley-Terry by gold, ties one half",
-        None if rates_SP is None else crossed_mean([100 * rates_SP]),
+        None if rates_SP is None else _share(crossed_mean([100 * rates_SP])),
         counted=counted,
         sentences={
             "above": f"{where[0].upper()}{where[1:]}, {own.title} wins {{value}} {{ci}} against Bradley-Terry.",
@@ -168,6 +168,11 @@ def win_claim(
         published=published,
         note=note,
     )
+
+
+def _share(found: CrossedMean) -> CrossedMean:
+    """A mean of percentages, whose interval Student's t may take beyond what a percentage can be."""
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 100.0))  # nan stays: it comes first
 
 
 def degree_cells(arm: Arm, measures: Sequence[str]) -> dict[str, object]:
