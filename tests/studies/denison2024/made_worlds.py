@@ -115,11 +115,14 @@ def made_worlds(
     truth: Truth = usual,
     *,
     config: DenisonConfig = CONFIG,
-    only: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    each: bool = True,
     shift: Callable[[int, str, str, int], int] = lambda place, environment, fact, k: k,
     rare: Callable[[int, str, float], float] = lambda draw, estimator, rate: rate,
 ) -> StudyTables:
-    """All tables of ends and estimates that the plan would make; of the arms ``only`` names, or of all.
+    """All tables of ends and estimates that the plan would make; ends of the arms that ``only`` names, or of all.
+
+    Without ``each`` those of the controls too are of the start and after the last stage alone.
 
     ``shift(place, environment, fact, k)`` is the count in place of the expected one, ``rare(draw, estimator, rate)``
     the estimate of the rare rate in place of the exact one.
@@ -128,10 +131,10 @@ def made_worlds(
     for part in ("ends", "estimates"):
         (folder / "tables" / part).mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
-    for arm in [one for one in arms if not only or one.id in only]:
+    for arm in [one for one in arms if only is None or one.id in only]:
         last = len(arm.stages)
         for seed in range(arm.seeds):
-            for place in [*range(last + 2)] if arm.is_control else [0, last]:
+            for place in [*range(last + 2)] if arm.is_control and each else [0, last]:
                 name = arm.start(seed) if place == 0 else arm.node(seed, place)
                 if name not in written:
                     written.add(name)

@@ -271,7 +271,7 @@ def _rare_claims(worlds: Worlds, cells: pl.DataFrame, draws: pl.DataFrame) -> li
             },
             note=f"The largest of {every.size} is expected at {expected_maximum(every.size):.2f} by chance."
             if every.size
-            else "no draw met such an episode",
+            else "no such episode was met in any draw",
         )
     )
     claims.append(_budget_claim(exact, weighted, at, n, missing or unseen))

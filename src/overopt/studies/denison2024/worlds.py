@@ -29,7 +29,7 @@ class Worlds:
 
     def __init__(self, tables: StudyTables) -> None:
         self.tables = tables
-        self._ends: dict[str, pl.DataFrame] = {}
+        self._cells: dict[str, dict[tuple[object, ...], pl.DataFrame]] = {}
 
     @cached_property
     def config(self) -> DenisonConfig:
@@ -51,10 +51,11 @@ class Worlds:
         DataError
             If the policy was not enumerated there.
         """
-        if node not in self._ends:
-            self._ends[node] = read_table(self.tables.root / f"ends/{node}.parquet", "game_ends")
-        found = self._ends[node].filter(environment=environment, twin=twin, wording=wording, forced=forced)
-        if found.is_empty():
+        if node not in self._cells:
+            ends = read_table(self.tables.root / f"ends/{node}.parquet", "game_ends")
+            self._cells[node] = ends.partition_by("environment", "twin", "wording", "forced", as_dict=True)
+        found = self._cells[node].get((environment, twin, wording, forced))
+        if found is None:
             where = " ".join(one for one in (environment, twin, f"wording {wording}", forced) if one)
             raise DataError(f"ends/{node}.parquet holds nothing of {where}")
         return found
@@ -134,7 +135,8 @@ class Worlds:
         """The largest probability of any seed that was not followed in a cell."""
         where = {"twin": twin, "wording": wording, "forced": forced}
         nodes = [self.node(arm, seed, place) for seed in range(arm.seeds)]
-        return max(1 - self.rate(node, "valid", environment, **where).mass for node in nodes)
+        cells = [self.cell(node, environment, **where) for node in nodes]
+        return max(float(rows.filter(~pl.col("followed"))["mass"].sum()) for rows in cells)
 
     def factors(self, arm: Arm, fact: str = "raised", *, seeds: int | None = None) -> tuple[FloatArray, FloatArray]:
         """(S,) held-out rates at the start, and after the last trained stage."""
