@@ -6,7 +6,7 @@ tables of estimates are counts that are as near to it as whole numbers can be, o
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import polars as pl
@@ -54,6 +54,8 @@ class Rates:
     attempted: float | None = None
     honest: float | None = None
     """Honest successes; whatever is not attempted unless given."""
+    seeking: float = 0.0
+    """Of the honest ones, those that planned to seek the reward."""
     missing: float = 1e-7
     kl: float = 0.0
 
@@ -69,7 +71,8 @@ class Rates:
             (gamed - self.both, {*base, "raised", "evaded", "gamed"}, "seek", 0.8),
             (self.raised - gamed, {*base, "raised"}, "seek", 0.8),
             (attempted - self.raised, base, "confused", 0.6),
-            (honest, {"valid", "honest_success"}, "honest", 0.6),
+            (honest - self.seeking, {"valid", "honest_success"}, "honest", 0.6),
+            (self.seeking, {"valid", "honest_success"}, "seek", 0.6),
             (rest, {"valid", "fabricated"}, "honest", 0.8),
         ]
         for mass, facts, plan, preference in parts:
@@ -112,10 +115,14 @@ def made_worlds(
     truth: Truth = usual,
     *,
     config: DenisonConfig = CONFIG,
+    only: Sequence[str] | None = None,
+    each: bool = True,
     shift: Callable[[int, str, str, int], int] = lambda place, environment, fact, k: k,
     rare: Callable[[int, str, float], float] = lambda draw, estimator, rate: rate,
 ) -> StudyTables:
-    """All tables of ends and estimates that the plan would make.
+    """All tables of ends and estimates that the plan would make; ends of the arms that ``only`` names, or of all.
+
+    Without ``each`` those of the controls too are of the start and after the last stage alone.
 
     ``shift(place, environment, fact, k)`` is the count in place of the expected one, ``rare(draw, estimator, rate)``
     the estimate of the rare rate in place of the exact one.
@@ -124,10 +131,10 @@ def made_worlds(
     for part in ("ends", "estimates"):
         (folder / "tables" / part).mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
-    for arm in arms:
+    for arm in [one for one in arms if only is None or one.id in only]:
         last = len(arm.stages)
         for seed in range(arm.seeds):
-            for place in [*range(last + 2)] if arm.is_control else [0, last]:
+            for place in [*range(last + 2)] if arm.is_control and each else [0, last]:
                 name = arm.start(seed) if place == 0 else arm.node(seed, place)
                 if name not in written:
                     written.add(name)

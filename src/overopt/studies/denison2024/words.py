@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ CAVEATS = (
     "the measurement, not language models.",
     "Rates are exact for each seed; intervals are over seeds, by Student's t.",
 )
+ONE, MEAN = "a seed", "mean of all seeds, 95 %"
+"""Kinds of points in a figure."""
 ZERO_RATE = "a rate of some seed was 0 as far as it was followed, and has no factor"
 
 
@@ -53,16 +56,44 @@ def factor_claim(
 
 
 def within_claim(
-    name: str, what: str, before: npt.ArrayLike, after: npt.ArrayLike, *, sentences: Mapping[Outcome, str]
+    name: str,
+    what: str,
+    before: npt.ArrayLike,
+    after: npt.ArrayLike,
+    *,
+    sentences: Mapping[Outcome, str],
+    times: float = 2.0,
+    published: Published | None = None,
 ) -> Claim:
-    """Whether the rates (S,) stayed within a factor of 2: log2 of the factor, held against 0 with a margin of 1."""
+    """Whether the rates (S,) stayed within a factor: log2 of it, held against 0 with a margin of log2 of ``times``."""
     value, ci = factor(before, after)
+    margin = math.log2(times)
     log_ci: Interval = UNKNOWN if None in ci else tuple(math.log2(end) for end in ci)  # type: ignore[arg-type,assignment]
     return Claim(
-        id=name, what=f"log2 of the {what}; within 1, a factor of 2, counts as no change",
+        id=name, what=f"log2 of the {what}; within {margin:.2g}, a factor of {times:g}, counts as no change",
         value=None if value is None else math.log2(value), ci=log_ci,
-        counted=seeds_words(len(np.asarray(before))), sentences=sentences, margin=1.0,
+        counted=seeds_words(len(np.asarray(before))), sentences=sentences, margin=margin, published=published,
         note="" if value is not None else ZERO_RATE,
+    )  # fmt: skip
+
+
+def observed_claim(
+    name: str,
+    what: str,
+    value: float | None,
+    *,
+    limit: float,
+    counted: str,
+    sentences: Mapping[Outcome, str],
+    digits: int = 2,
+    unit: str = "",
+    note: str = "",
+) -> Claim:
+    """A number of these very runs, held against a limit that was set before: no estimate, its interval is itself."""
+    return Claim(
+        id=name, what=what, value=value, ci=UNKNOWN if value is None else (value, value),
+        counted=f"{counted}; an observation, no estimate", sentences=sentences, reference=limit, digits=digits,
+        unit=unit, note=note,
     )  # fmt: skip
 
 
@@ -140,6 +171,29 @@ def mean_interval(values: npt.ArrayLike) -> tuple[float | None, Interval]:
         return None, UNKNOWN
     found = seeds_and_parts(known, [])
     return found.value, ends((found.low, found.high))
+
+
+def factor_cell(name: str, before: npt.ArrayLike, after: npt.ArrayLike) -> dict[str, Any]:
+    """Cells of a table: the factor between rates (S,), geometric mean, and its interval; a dash where a rate is 0."""
+    value, ci = factor(before, after)
+    return {name: value, f"{name}_ci": list(ci)}
+
+
+def rate_cell(name: str, rates: npt.ArrayLike, missing: float) -> dict[str, Any]:
+    """Cells of a table: mean of rates (S,) in per cent, and its interval over seeds.
+
+    An exact rate is a lower bound: its upper end is raised by the probability ``missing`` that was not followed. Rates
+    that are all 0 have that as their upper bound.
+
+    >>> rate_cell("raised", [0.0], 1e-6)
+    {'raised': 0.0, 'raised_ci': [0.0, 0.0001]}
+    """
+    value, (low, high) = mean_interval(rates)
+    if value == 0:
+        low = high = 0.0
+    if value is None or low is None or high is None:
+        return {name: None if value is None else 100 * value, f"{name}_ci": list(UNKNOWN)}
+    return {name: 100 * value, f"{name}_ci": [100 * max(low, 0.0), 100 * min(high + missing, 1.0)]}
 
 
 def seeds_words(n: int) -> str:

@@ -29,7 +29,7 @@ class Worlds:
 
     def __init__(self, tables: StudyTables) -> None:
         self.tables = tables
-        self._ends: dict[str, pl.DataFrame] = {}
+        self._cells: dict[str, dict[tuple[object, ...], pl.DataFrame]] = {}
 
     @cached_property
     def config(self) -> DenisonConfig:
@@ -51,10 +51,11 @@ class Worlds:
         DataError
             If the policy was not enumerated there.
         """
-        if node not in self._ends:
-            self._ends[node] = read_table(self.tables.root / f"ends/{node}.parquet", "game_ends")
-        found = self._ends[node].filter(environment=environment, twin=twin, wording=wording, forced=forced)
-        if found.is_empty():
+        if node not in self._cells:
+            ends = read_table(self.tables.root / f"ends/{node}.parquet", "game_ends")
+            self._cells[node] = ends.partition_by("environment", "twin", "wording", "forced", as_dict=True)
+        found = self._cells[node].get((environment, twin, wording, forced))
+        if found is None:
             where = " ".join(one for one in (environment, twin, f"wording {wording}", forced) if one)
             raise DataError(f"ends/{node}.parquet holds nothing of {where}")
         return found
@@ -89,16 +90,53 @@ class Worlds:
         rows = self.cell(node, environment).filter("followed")
         return float(rows.filter(plan=plan)["mass"].sum() / rows["mass"].sum())
 
+    def by_plan(self, node: str, fact: str, environment: str = HELD_OUT) -> dict[str, tuple[float, float]]:
+        """Plan → how often it is made, and how often a fact follows it, over what was followed."""
+        rows = self.cell(node, environment).filter("followed")
+        total = float(rows["mass"].sum())
+        found = {}
+        for plan in sorted(rows["plan"].unique().to_list()):
+            own = rows.filter(plan=plan)
+            share = float(own["mass"].sum())
+            found[plan] = (share / total, float(own.filter(pl.col(fact))["mass"].sum()) / share)
+        return found
+
     def kl(self, node: str, environment: str = HELD_OUT) -> float:
         """Exact KL of whole episodes to the start, nats."""
         return float(self.cell(node, environment)["kl"][0])
 
     def over_seeds(
-        self, arm: Arm, place: int, fact: str, environment: str = HELD_OUT, *, seeds: int | None = None
+        self,
+        arm: Arm,
+        place: int,
+        fact: str,
+        environment: str = HELD_OUT,
+        *,
+        seeds: int | None = None,
+        twin: str = "gameable",
+        wording: str = "A",
+        forced: str = "",
     ) -> FloatArray:
         """(S,) rates after a stage of an arm; place 0 is the start. Of the first ``seeds`` alone if given."""
-        chosen = range(min(arm.seeds, seeds or arm.seeds))
-        return np.array([self.rate(self.node(arm, seed, place), fact, environment).value for seed in chosen])
+        nodes = [self.node(arm, seed, place) for seed in range(min(arm.seeds, seeds or arm.seeds))]
+        where = {"twin": twin, "wording": wording, "forced": forced}
+        return np.array([self.rate(node, fact, environment, **where).value for node in nodes])
+
+    def missing(
+        self,
+        arm: Arm,
+        place: int,
+        environment: str = HELD_OUT,
+        *,
+        twin: str = "gameable",
+        wording: str = "A",
+        forced: str = "",
+    ) -> float:
+        """The largest probability of any seed that was not followed in a cell."""
+        where = {"twin": twin, "wording": wording, "forced": forced}
+        nodes = [self.node(arm, seed, place) for seed in range(arm.seeds)]
+        cells = [self.cell(node, environment, **where) for node in nodes]
+        return max(float(rows.filter(~pl.col("followed"))["mass"].sum()) for rows in cells)
 
     def factors(self, arm: Arm, fact: str = "raised", *, seeds: int | None = None) -> tuple[FloatArray, FloatArray]:
         """(S,) held-out rates at the start, and after the last trained stage."""
