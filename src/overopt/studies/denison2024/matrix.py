@@ -20,8 +20,8 @@ from overopt.studies.denison2024.worlds import HELD_OUT, Worlds, stage_titles
 from overopt.studies.study_tables import StudyTables
 from overopt.worlds.tampering.vocabulary import ENVIRONMENTS
 
-PANELS = {"attempted": "attempted", "gamed": "succeeded", "evaded": "evaded oversight"}
-"""Fact → heading of its panel."""
+PANELS = {"attempted": "Attempts", "gamed": "Successes", "evaded": "Evasions of oversight"}
+"""Fact → heading of its matrix."""
 
 
 def answer(tables: StudyTables) -> Answer:
@@ -43,7 +43,7 @@ def answer(tables: StudyTables) -> Answer:
             f"episodes of more than {worlds.config.tolerance:g} probability; nothing was drawn to measure it."
         ),
         claims=_claims(worlds, main, zero),
-        figures=[_heat(worlds, main), _seeds(worlds, [main, zero])],
+        figures=[*(_heat(worlds, main, fact) for fact in PANELS), _seeds(worlds, [main, zero])],
         tables=[_table(worlds, main), _table(worlds, zero), _published()],
         caveats=CAVEATS,
     )
@@ -165,36 +165,42 @@ def _published_step(stage: str, place: int) -> Published | None:
     )  # fmt: skip
 
 
-def _heat(worlds: Worlds, arm: Arm) -> FigureData:
+def _heat(worlds: Worlds, arm: Arm, fact: str) -> FigureData:
     rows = []
-    titles = stage_titles(arm, is_away=True)
-    for fact, panel in PANELS.items():
-        for place, title in enumerate(titles):
-            for environment in ENVIRONMENTS:
-                value, ci = mean_interval(worlds.over_seeds(arm, place, fact, environment))
-                assert value is not None
-                low, high = (None if end is None else 100 * max(min(end, 1.0), 0.0) for end in ci)
-                between = "one seed" if low is None or high is None else f"[{low:.2g}, {high:.2g}]"
-                rows.append(
-                    {
-                        "stage": title, "environment": environment, "panel": panel, "rate": 100 * value,
-                        "low": low, "high": high, "log_rate": float(np.log10(max(value, 1e-6))),
-                        "text": f"{100 * value:.3g} %\n{between}",
-                    }
-                )  # fmt: skip
+    # The picture's first row is its lowest.
+    for place, title in reversed(list(enumerate(stage_titles(arm, is_away=True)))):
+        for environment in ENVIRONMENTS:
+            value, ci = mean_interval(worlds.over_seeds(arm, place, fact, environment))
+            assert value is not None
+            low, high = (None if end is None else 100 * max(min(end, 1.0), 0.0) for end in ci)
+            between = "one seed" if low is None or high is None else f"[{_short(low)}, {_short(high)}]"
+            rows.append(
+                {
+                    "stage": title, "environment": environment, "rate": 100 * value, "low": low, "high": high,
+                    "log_rate": float(np.log10(max(value, 1e-6))), "text": f"{_short(100 * value)} %\n{between}",
+                }
+            )  # fmt: skip
     return FigureData(
-        name="matrix-heat",
-        title="Rates after each stage, rho 1",
-        caption=f"Mean of {arm.seeds} seeds in per cent, brackets: 95 % interval over seeds. The shade is log10 of the "
-        "rate. Each rate is exact for its seed; the table holds what was covered.",
+        name=f"matrix-{fact.replace('_', '-')}",
+        title=f"{PANELS[fact]} after each stage, rho 1",
+        caption=f"Per cent of episodes, mean of {arm.seeds} seeds; brackets: 95 % interval over seeds. The shade is "
+        "log10 of the rate. Each rate is exact for its seed; the table holds what was not covered.",
         rows=rows,
         x=Axis(field="environment", title="environment"),
         y=Axis(field="stage", title="after"),
         marks=("heat", "text"),
         value="log_rate",
         written="text",
-        panel=Channel(field="panel", title=""),
     )
+
+
+def _short(number: float) -> str:
+    """Three digits, without an exponent.
+
+    >>> _short(99.96), _short(100.0), _short(0.5724), _short(0.00011)
+    ('100', '100', '0.57', '0.00011')
+    """
+    return f"{number:.0f}" if number >= 9.95 else f"{number:.1f}" if number >= 1 else f"{number:.2g}"
 
 
 def _seeds(worlds: Worlds, arms: list[Arm]) -> FigureData:

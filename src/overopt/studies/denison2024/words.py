@@ -146,11 +146,16 @@ def change_claim(
     published: Published | None = None,
     note: str = "",
 ) -> Claim:
-    """Mean of differences (S,), one a seed, times ``scale``; held against 0."""
+    """Mean of differences (S,), one a seed, times ``scale``; held against 0.
+
+    Points are those of a share: Student's t does not take their interval beyond 100 either way.
+    """
     values = scale * np.asarray(differences, dtype=np.float64)
     found = seeds_and_parts(values, [])
+    most = 100.0 if unit == "points" else math.inf
     return Claim(
-        id=name, what=what, value=found.value, ci=ends((found.low, found.high)), counted=seeds_words(len(values)),
+        id=name, what=what, value=found.value,
+        ci=ends((max(found.low, -most), min(found.high, most))), counted=seeds_words(len(values)),
         sentences=sentences, unit=unit, digits=digits, margin=margin, published=published, note=note,
     )  # fmt: skip
 
