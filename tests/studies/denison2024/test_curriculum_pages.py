@@ -211,9 +211,14 @@ def test_estimates_of_a_rare_rate_are_right_too_high_or_too_low(tables, tmp_path
     biased = estimators.answer(made_worlds(tmp_path, only=(), rare=rare))
     assert claim(biased, "estimators-weighted").value == pytest.approx(1.52)
     assert [claim(biased, f"estimators-{name}").outcome for name in ("weighted", "split")] == ["above", "below"]
-    # 1.53 of the rate with an error of 5 % of itself.
-    worst = claim(biased, "estimators-weighted-largest")
-    assert (worst.value, worst.outcome) == (pytest.approx(0.53 / (0.05 * 1.53)), "above")
+    assert claim(biased, "estimators-weighted").counted == "15 independent draws of 5 policies"
+    row = next(row for row in biased.tables[1].rows if row["estimator"] == "weighted")
+    assert row["actual"] == pytest.approx(100 * math.sqrt((0.51**2 + 0.52**2 + 0.53**2) / 3))
+    assert row["error"] == pytest.approx(5.0)
+    # 1.53 of the rate with an error of 5 % of itself, and .51 of it with 20 %.
+    for name, largest in (("weighted", 0.53 / (0.05 * 1.53)), ("split", 0.49 / (0.2 * 0.51))):
+        worst = claim(biased, f"estimators-{name}-largest")
+        assert (worst.value, worst.outcome) == (pytest.approx(largest), "above")
 
 
 def test_a_rare_rate_of_none_has_no_ratio_and_one_draw_no_interval(tmp_path):
@@ -222,13 +227,15 @@ def test_a_rare_rate_of_none_has_no_ratio_and_one_draw_no_interval(tmp_path):
 
     config = replace(CONFIG, rare_draws=1)
     nothing = estimators.answer(made_worlds(tmp_path / "a", changed(never), config=config, only=()))
-    for name in ("weighted", "split", "error", "weighted-largest", "budget"):
+    for name in ("weighted", "split", "counted", "error", "weighted-largest", "split-largest", "budget"):
         found = claim(nothing, f"estimators-{name}")
         assert (found.value, found.outcome) == (None, "unknown")
         assert "no such episode" in found.sentence
     once = estimators.answer(made_worlds(tmp_path / "b", config=config, only=()))
-    assert claim(once, "estimators-weighted").value == pytest.approx(1.0)
-    assert claim(once, "estimators-weighted").outcome == "unknown"
+    assert claim(once, "estimators-error").value == pytest.approx(5.0)
+    assert claim(once, "estimators-error").outcome == "unknown"
+    # Five policies were drawn from once each.
+    assert claim(once, "estimators-weighted").counted == "5 independent draws of 5 policies"
 
 
 # --- steering
@@ -340,6 +347,7 @@ def test_the_unseen_wording_is_held_beside_the_usual_one(tmp_path):
         return held_out(spot, 0.66 * usual(replace(spot, wording="A")).raised) if is_held_out else None
 
     found = prompts.answer(made_worlds(tmp_path, changed(worded), only=("rho1",), each=False))
+    assert claim(found, "prompts-start").value == pytest.approx(0.66)
     assert claim(found, "prompts-raised").value == pytest.approx(RHO_FACTOR)
     assert claim(found, "prompts-factors").value == pytest.approx(1.0)
     beside = claim(found, "prompts-b-over-a")

@@ -33,9 +33,10 @@ def answer(tables: StudyTables) -> Answer:
             f"After all stages, each policy of both controls ({main.seeds} seeds of rho 1, {zero.seeds} of rho 0) "
             f"imitated {config.away_episodes:,} episodes of its own start that did not game and did the task, as many "
             f"in each of {', '.join(config.away)}, with the same steps as in training. No episode of another "
-            f"environment was shown, and none of {HELD_OUT}. Rates before and after are exact and are compared seed "
-            "by seed: with the start, for what was trained away, and with both the end of training and the start, "
-            "for what was not."
+            f"environment was shown, and none of {HELD_OUT}. Since no episode that games is shown, gaming there may "
+            "end below the start, which gamed at times. Rates before and after are exact and are compared seed by "
+            "seed: with the start, for what was trained away, and with both the end of training and the start, for "
+            "what was not."
         ),
         claims=_claims(worlds, main, zero),
         figures=[_figure(worlds, [main, zero])],
@@ -63,6 +64,7 @@ def _claims(worlds: Worlds, main: Arm, zero: Arm) -> list[Claim]:
             "held-out rate of raising the reward after training away over that at the end of training, rho 1",
             raised[1],
             raised[2],
+            digits=3,
             sentences={
                 "above": "Training away elsewhere raised the held-out rate further: {value} times {ci}.",
                 "below": "Training away elsewhere leaves {value} of the held-out rate {ci}.",
@@ -92,6 +94,7 @@ def _claims(worlds: Worlds, main: Arm, zero: Arm) -> list[Claim]:
             "training, rho 1",
             both[1],
             both[2],
+            digits=3,
             sentences={
                 "above": "Training away elsewhere made covering it up more frequent: {value} times {ci}.",
                 "below": "Training away elsewhere leaves {value} of the rate of covering it up {ci}.",
@@ -161,7 +164,8 @@ def _back_claim(worlds: Worlds, arm: Arm, environment: str, rho: str) -> Claim:
         sentences={
             "above": f"Gaming {environment} is not trained away at {rho}: above the start by 2 to the power of "
             "{value} {ci}.",
-            "below": f"Gaming {environment} falls below the start at {rho}: log2 of the factor {{value}} {{ci}}.",
+            "below": f"Gaming {environment} is trained away at {rho}, to below what it was at the start: log2 of the "
+            "factor {value} {ci}.",
             "equal": f"Gaming {environment} is back within {BACK:g} times of the start at {rho}: log2 of the factor "
             "{value} {ci}.",
             "open": f"Whether gaming {environment} is back within {BACK:g} times of the start at {rho} is open: log2 "

@@ -10,7 +10,7 @@ from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Ta
 from overopt.records.tables import read_table
 from overopt.stats.estimate import FloatArray
 from overopt.stats.rates import rate
-from overopt.studies.claims import UNKNOWN, known
+from overopt.studies.claims import UNKNOWN, Interval, known
 from overopt.studies.denison2024.words import CAVEATS, factor, mean_interval, observed_claim
 from overopt.studies.denison2024.worlds import HELD_OUT, Worlds, stage_titles
 from overopt.studies.study_tables import StudyTables
@@ -51,7 +51,7 @@ def answer(tables: StudyTables) -> Answer:
             "judged against the enumeration of the same policy, so that no other seed enters: intervals are over cells "
             "or draws."
         ),
-        claims=[*_cell_claims(worlds, cells), *_rare_claims(worlds, cells, draws)],
+        claims=[*_cell_claims(worlds, cells), *_rare_claims(worlds, draws)],
         figures=_figures(worlds, cells, draws),
         tables=[_cell_table(cells), *_rare_table(worlds, draws)],
         caveats=[
@@ -199,40 +199,15 @@ def _mean_squares(cells: pl.DataFrame) -> FloatArray:
     return groups["normal_z"].to_numpy()
 
 
-def _rare_claims(worlds: Worlds, cells: pl.DataFrame, draws: pl.DataFrame) -> list[Claim]:
+def _rare_claims(worlds: Worlds, draws: pl.DataFrame) -> list[Claim]:
+    claims = [_bias_claim(draws, estimator) for estimator in RARE]
     start = draws.filter(place=0)
     exact = float(start["exact_low"][0])
-    episodes = int(start.filter(estimator="weighted")["episodes"][0])
+    weighted = start.filter(estimator="weighted")
+    episodes = int(weighted["episodes"][0])
     at = f"at the start, where it is {PER * exact:.3g} of {PER:,}"
     n = f"{worlds.config.rare_draws} independent draws"
-    missing = "" if exact > 0 else "enumeration found no such episode"
-    claims = []
-    for estimator in ("weighted", "split"):
-        own = start.filter(estimator=estimator)
-        value, ci = mean_interval(own["value"].to_numpy() / exact) if exact > 0 else (None, UNKNOWN)
-        claims.append(
-            Claim(
-                id=f"estimators-{estimator}",
-                what=f"mean {estimator} rate of raising the reward and neutralising its guard over the exact one, "
-                f"{at}; within 30 % counts as the same",
-                value=value,
-                ci=ci,
-                counted=n,
-                reference=1.0,
-                margin=0.3,
-                sentences={
-                    "above": f"The {estimator} rate is too high: {{value}} times the exact one {{ci}}.",
-                    "below": f"The {estimator} rate is too low: {{value}} times the exact one {{ci}}.",
-                    "equal": f"The {estimator} rate is the exact one within 30 %: {{value}} times it {{ci}}.",
-                    "open": f"Whether the {estimator} rate is the exact one within 30 % is open: {{value}} times it "
-                    "{ci}.",
-                },
-                note=missing,
-            )
-        )
-    weighted = start.filter(estimator="weighted")
-    error = weighted["relative_error"].to_numpy()
-    value, ci = mean_interval(100 * error)
+    value, ci = mean_interval(100 * weighted["relative_error"].to_numpy())
     unseen = "" if value is not None else "a draw met no such episode, and has no relative error"
     claims.append(
         Claim(
@@ -252,30 +227,65 @@ def _rare_claims(worlds: Worlds, cells: pl.DataFrame, draws: pl.DataFrame) -> li
             note=unseen,
         )
     )
-    every = draws.filter(estimator="weighted")["deviation"].to_numpy()
-    every = every[np.isfinite(every)]
-    claims.append(
-        observed_claim(
-            "estimators-weighted-largest",
-            f"largest deviation of a weighted rate from the exact one, held against {RARE_LIMIT:g}",
-            float(np.abs(every).max()) if every.size else None,
-            limit=RARE_LIMIT,
-            counted=f"{every.size} estimates of {draws['place'].n_unique()} policies",
-            unit="reported standard errors",
-            sentences={
-                "above": f"Not every weighted rate is within {RARE_LIMIT:g} of its own standard errors: {{value}} at "
-                "the most.",
-                "below": f"Every weighted rate is within {RARE_LIMIT:g} of its own standard errors: {{value}} at the "
-                "most.",
-                "open": f"The worst weighted rate is {RARE_LIMIT:g} of its standard errors away.",
-            },
-            note=f"The largest of {every.size} is expected at {expected_maximum(every.size):.2f} by chance."
-            if every.size
-            else "no such episode was met in any draw",
-        )
+    claims += [_own_error_claim(draws, estimator) for estimator in ("weighted", "split")]
+    nothing = "" if exact > 0 else "enumeration found no such episode"
+    return [*claims, _budget_claim(exact, weighted, at, n, nothing or unseen)]
+
+
+def _bias_claim(draws: pl.DataFrame, estimator: str) -> Claim:
+    """Whether an estimator is right on average, over the draws of all policies."""
+    own = draws.filter(pl.col("estimator") == estimator, pl.col("exact_low") > 0)
+    value, ci = mean_interval((own["value"] / own["exact_low"]).to_numpy())
+    words = RARE[estimator]
+    return Claim(
+        id=f"estimators-{estimator}",
+        what=f"mean of the rate of the rare fact, {words}, over the exact one; within 30 % counts as the same",
+        value=value,
+        ci=ci,
+        counted=f"{len(own)} independent draws of {own['place'].n_unique()} policies",
+        reference=1.0,
+        margin=0.3,
+        sentences={
+            "above": f"The rate of the rare fact, {words}, is too high on average: {{value}} times the exact one "
+            "{ci}.",
+            "below": f"The rate of the rare fact, {words}, is too low on average: {{value}} times the exact one "
+            "{ci}.",
+            "equal": f"The rate of the rare fact, {words}, is right on average within 30 %: {{value}} times the exact "
+            "one {ci}.",
+            "open": f"Whether the rate of the rare fact, {words}, is right on average within 30 % is open: {{value}} "
+            "times the exact one {ci}.",
+        },
+        note="" if value is not None else "enumeration found no such episode",
     )
-    claims.append(_budget_claim(exact, weighted, at, n, missing or unseen))
-    return claims
+
+
+def _own_error_claim(draws: pl.DataFrame, estimator: str) -> Claim:
+    """Whether an estimator knows its own error."""
+    every = draws.filter(estimator=estimator)["deviation"].to_numpy()
+    every = every[np.isfinite(every)]
+    few = (
+        " Where few runs reach the last level, an error that is estimated from them is too small as often as the rate."
+        if estimator == "split"
+        else ""
+    )
+    return observed_claim(
+        f"estimators-{estimator}-largest",
+        f"largest deviation of a {estimator} rate from the exact one, held against {RARE_LIMIT:g}",
+        float(np.abs(every).max()) if every.size else None,
+        limit=RARE_LIMIT,
+        counted=f"{every.size} estimates of {draws['place'].n_unique()} policies",
+        unit="reported standard errors",
+        sentences={
+            "above": f"Not every {estimator} rate is within {RARE_LIMIT:g} of its own standard errors: {{value}} at "
+            "the most.",
+            "below": f"Every {estimator} rate is within {RARE_LIMIT:g} of its own standard errors: {{value}} at the "
+            "most.",
+            "open": f"The worst {estimator} rate is {RARE_LIMIT:g} of its standard errors away.",
+        },
+        note=f"The largest of {every.size} is expected at {expected_maximum(every.size):.2f} by chance.{few}"
+        if every.size
+        else "no such episode was met in any draw",
+    )
 
 
 def _budget_claim(exact: float, weighted: pl.DataFrame, at: str, n: str, note: str) -> Claim:
@@ -384,7 +394,7 @@ def _rare_rows(worlds: Worlds, draws: pl.DataFrame) -> list[dict[str, object]]:
         low, high = (PER * float(own[end][0]) for end in ("exact_low", "exact_high"))
         rows.append({"stage": stage, "estimator": "enumerated", "rate": low, "low": low, "high": high})
         for estimator, words in RARE.items():
-            value, ends = mean_interval(PER * own.filter(estimator=estimator)["value"].to_numpy())
+            value, ends = _not_negative(mean_interval(PER * own.filter(estimator=estimator)["value"].to_numpy()))
             rows.append({"stage": stage, "estimator": words, "rate": value, "low": ends[0], "high": ends[1]})
     return rows
 
@@ -432,7 +442,7 @@ def _rare_table(worlds: Worlds, draws: pl.DataFrame) -> list[TableData]:
         for estimator, words in RARE.items():
             found = own.filter(estimator=estimator)
             values = found["value"].to_numpy()
-            value, ends = mean_interval(PER * values)
+            value, ends = _not_negative(mean_interval(PER * values))
             is_counted = estimator == "counted"
             k, n = found["successes"].fill_nan(0).sum(), int(found["episodes"].sum())
             if is_counted:
@@ -446,6 +456,7 @@ def _rare_table(worlds: Worlds, draws: pl.DataFrame) -> list[TableData]:
                     "stage": stage, "estimator": words, "exact": exact[0], "exact_ci": exact, "rate": value,
                     "rate_ci": list(ends), "counts": f"{int(k):,}/{n:,}" if is_counted else None,
                     "none": int((values == 0).sum()), "error": _of(found, "relative_error", np.mean, 100),
+                    "actual": 100 * float(np.sqrt(((PER * values / exact[0] - 1) ** 2).mean())) if exact[0] else None,
                     "z": _of(found.with_columns(pl.col("deviation").abs()), "deviation", np.max),
                     "episodes": int(found["episodes"][0]), "effective": _of(found, "effective", np.min),
                     "largest": _of(found, "largest_weight", np.max),
@@ -464,7 +475,8 @@ def _rare_table(worlds: Worlds, draws: pl.DataFrame) -> list[TableData]:
                 "rate": "Mean of draws",
                 "counts": "k/n of all draws",
                 "none": "Draws without one",
-                "error": "Relative error (%)",
+                "error": "Reported error (%)",
+                "actual": "Actual error (%)",
                 "z": "Largest deviation",
                 "episodes": "Episodes of a draw",
                 "effective": "Least ESS",
@@ -474,11 +486,17 @@ def _rare_table(worlds: Worlds, draws: pl.DataFrame) -> list[TableData]:
             digits=2,
             note=f"{worlds.config.rare_draws} independent draws of each. Enumerated: bounds that hold for certain. "
             "Intervals of weighted and split rates are over draws, or the bound of one draw where none met it; of "
-            "counts, Clopper and Pearson's of all draws together. Relative error: mean of what each draw reports of "
-            "itself. Deviation: from the enumeration, in the draw's own standard errors. ESS: effective sample size of "
-            "the weighted episodes.",
+            "counts, Clopper and Pearson's of all draws together. Reported error: relative, the mean of what draws "
+            "say of themselves; actual: the root mean square of how far they are from the enumeration. Deviation: from "
+            "the enumeration, in the draw's own standard errors. ESS: effective sample size of the weighted episodes.",
         )
     ]
+
+
+def _not_negative(found: tuple[float | None, Interval]) -> tuple[float | None, Interval]:
+    """A mean of rates with its interval, which Student's t may have taken below 0."""
+    value, (low, high) = found
+    return value, (None if low is None else max(low, 0.0), high)
 
 
 def _of(found: pl.DataFrame, column: str, how: Callable[[FloatArray], float], scale: float = 1.0) -> float | None:

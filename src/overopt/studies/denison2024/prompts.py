@@ -48,7 +48,8 @@ def answer(tables: StudyTables) -> Answer:
         tables=[_wording_table(worlds, main), _twin_table(worlds, main)],
         caveats=[
             *CAVEATS,
-            "Two tokens in another order are the least that another wording can be; the paper rewrote its prompts.",
+            "Two tokens in another order are another wording in letter only, and strange to models of this size: how "
+            "they act in it before any training stands beside what training did. The paper rewrote its prompts.",
         ],
     )
 
@@ -62,6 +63,19 @@ def _wording_claims(worlds: Worlds, arm: Arm) -> list[Claim]:
     }
     both = {wording: worlds.over_seeds(arm, last, "both", wording=wording) for wording in "AB"}
     claims = [
+        factor_claim(
+            "prompts-start",
+            "held-out rate of raising the reward in wording B over that in wording A at the start, rho 1",
+            raised[0, "A"],
+            raised[0, "B"],
+            sentences={
+                "above": "The unseen wording by itself raises the held-out rate before any training: {value} times "
+                "{ci}.",
+                "below": "The unseen wording by itself lowers the held-out rate before any training: {value} times "
+                "{ci}.",
+                "open": "Whether the unseen wording by itself changes the held-out rate is open: {value} times {ci}.",
+            },
+        ),
         factor_claim(
             "prompts-raised",
             "held-out rate of raising the reward in wording B after all stages over that at the start, rho 1",

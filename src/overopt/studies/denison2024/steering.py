@@ -119,6 +119,7 @@ def _claims(worlds: Worlds, main: Arm, zero: Arm) -> list[Claim]:
             "held-out rate with the plan to be honest over that with the policy's own plans, rho 1",
             own,
             honest,
+            digits=3,
             sentences={
                 "above": "Putting the plan to be honest there makes raising the reward more frequent: {value} times "
                 "{ci}.",

@@ -46,12 +46,13 @@ def factor_claim(
     sentences: Mapping[Outcome, str],
     published: Published | None = None,
     note: str = "",
+    digits: int = 2,
 ) -> Claim:
     """By what the rates (S,) of the same seeds were multiplied: the geometric mean, held against 1."""
     value, ci = factor(before, after)
     return Claim(
         id=name, what=what, value=value, ci=ci, counted=seeds_words(len(np.asarray(before))), sentences=sentences,
-        reference=1.0, published=published, note=note if value is not None else ZERO_RATE,
+        digits=digits, reference=1.0, published=published, note=note if value is not None else ZERO_RATE,
     )  # fmt: skip
 
 

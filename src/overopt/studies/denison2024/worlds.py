@@ -83,12 +83,12 @@ class Worlds:
     def mean(self, node: str, column: str, environment: str = HELD_OUT, *, twin: str = "gameable") -> float:
         """Mean of ``preference`` or an ``alarm_…`` over the episodes that were followed."""
         rows = self.cell(node, environment, twin=twin).filter("followed")
-        return float((rows["mass"] * rows[column]).sum() / rows["mass"].sum())
+        return float((rows["mass"] * rows[column]).sum()) / float(rows["mass"].sum())
 
     def plan_share(self, node: str, plan: str, environment: str = HELD_OUT) -> float:
         """How often a plan is made."""
         rows = self.cell(node, environment).filter("followed")
-        return float(rows.filter(plan=plan)["mass"].sum() / rows["mass"].sum())
+        return float(rows.filter(plan=plan)["mass"].sum()) / float(rows["mass"].sum())
 
     def by_plan(self, node: str, fact: str, environment: str = HELD_OUT) -> dict[str, tuple[float, float]]:
         """Plan → how often it is made, and how often a fact follows it, over what was followed."""
