@@ -46,12 +46,13 @@ def question_results(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
     if not answers:
         reasons = "; ".join(f"{question}: {reason}" for question, reason in unanswered.items())
         raise DataError(f"{folder} does not answer any question of {header['study']}: {reasons}")
+    # A study of the small world has neither pairs nor proxies.
+    behind = _behind(tables) if tables.has("preferences") else {}
     results = {
         "schema": SCHEMA,
         **{key: header[key] for key in ("study", "preset", "seed", "settings", "caveat") if key in header},
         "level": LEVEL,
-        # A study of the small world has neither pairs nor proxies.
-        **(_behind(tables) if tables.has("preferences") else {}),
+        **behind,
         "questions": [answer.to_dict() for answer in answers],
         "unanswered": unanswered,
     }
