@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from measure.tables import noisy_table, truth, walk_in
 
-from overopt.errors import ConfigError
+from overopt.errors import ConfigError, DataError
 from overopt.measure.levels import split, split_rate
 from overopt.measure.proposals import ImportanceSettings, weighted_rate
-from overopt.measure.walks import counted_rate
+from overopt.measure.walks import counted_rate, counts_by_root
 from overopt.worlds.tampering.game import game
 from overopt.worlds.tampering.writers import Writers
 
@@ -57,11 +57,27 @@ def test_splitting_is_unbiased_and_its_error_is_what_repeats_show():
     assert all(one.episodes <= 5 * 100 * 10 for one in found)
 
 
-def test_counting_agrees_and_counts_scenarios():
+def test_counting_agrees():
     walk = walk_in("insubordinate", noisy_table())
     found = counted_rate(walk, game().facts["gamed"], episodes=4_000, rng=np.random.default_rng(3))
-    assert found.n_units == len(walk.roots)
+    assert found.n_units == 4_000
     assert found.low <= truth(walk, game().facts["gamed"]) <= found.high
+
+
+def test_counts_over_all_scenarios_have_the_interval_of_their_total():
+    """It covers however chances differ between scenarios, and a count of 0 bounds the rate by about 3.7 / n."""
+    rng = np.random.default_rng(0)
+    chances = np.array([0.0, 0.002, 0.03, 0.9])
+    root = np.arange(1_000) % 4
+    covers = 0
+    for _ in range(400):
+        found = counts_by_root(root, rng.random(1_000) < chances[root])
+        covers += found.low <= chances.mean() <= found.high
+    assert covers >= 380
+    none = counts_by_root(root, np.zeros(1_000, dtype=np.bool_))
+    assert none.high == pytest.approx(1 - 0.025 ** (1 / 1_000))
+    with pytest.raises(DataError, match="alike often"):
+        counts_by_root(np.array([0, 0, 0, 1]), np.zeros(4, dtype=np.bool_))
 
 
 def test_splitting_needs_only_that_episodes_go_on():

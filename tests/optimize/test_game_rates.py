@@ -26,7 +26,7 @@ def test_counts_deviate_from_enumeration_as_chance_has_it(model):
     for cell in found:
         assert abs(cell.deviation) < 3.8
         assert cell.counted.episodes == 800
-        assert cell.counted.n_units == 16
+        assert cell.counted.n_units == 800
     assert any(cell.deviation for cell in found)
 
 

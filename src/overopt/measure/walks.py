@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from overopt.errors import DataError
 from overopt.stats.estimate import BoolArray, FloatArray
-from overopt.stats.measured_rate import MeasuredRate, counted_in_clusters
+from overopt.stats.measured_rate import MeasuredRate, counted
 
 IntArray = npt.NDArray[np.int64]
 
@@ -152,7 +153,17 @@ def counted_rate(
 
 
 def counts_by_root(root: IntArray, hits: BoolArray, *, level: float = 0.95) -> MeasuredRate:
-    """The rate of episodes (N,) that hit, their scenarios being clusters."""
-    return counted_in_clusters(
-        np.bincount(root, weights=hits).astype(np.int64), np.bincount(root), unit="scenario", level=level
-    )
+    """The rate of episodes (N,) that hit, with the interval of Clopper and Pearson.
+
+    The scenarios are all there are and are drawn alike often, so a count is a sum of independent trials of different
+    chances. Its spread is not above that of as many trials of their mean (Hoeffding 1956), whose interval this is.
+
+    Raises
+    ------
+    DataError
+        If some scenarios were drawn more often than others, by more than one episode.
+    """
+    drawn_R = np.bincount(root)
+    if drawn_R.max() - drawn_R.min() > 1:
+        raise DataError("scenarios must be drawn alike often to be counted as one rate")
+    return counted(int(hits.sum()), len(hits), level=level)

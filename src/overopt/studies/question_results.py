@@ -47,8 +47,8 @@ def question_results(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
         reasons = "; ".join(f"{question}: {reason}" for question, reason in unanswered.items())
         raise DataError(f"{folder} does not answer any question of {header['study']}: {reasons}")
     # A study of the small world has neither pairs nor proxies.
-    behind = _behind(tables) if tables.has("preferences") else {}
-    results = {
+    behind: dict[str, Any] = _behind(tables) if tables.has("preferences") else {}
+    results: dict[str, Any] = {
         "schema": SCHEMA,
         **{key: header[key] for key in ("study", "preset", "seed", "settings", "caveat") if key in header},
         "level": LEVEL,
