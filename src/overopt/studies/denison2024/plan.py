@@ -147,6 +147,8 @@ class Plan:
         arm = self.arms.main
         for place in range(len(arm.stages) + 2):
             name, stage = self._policy(arm, 0, place)
+            # Counts of drawn episodes stand beside the exact rates.
+            self._enumerated(arm, 0, place)
             self._put(
                 f"episodes/{name}.parquet",
                 Stage(

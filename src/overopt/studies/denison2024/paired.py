@@ -1,0 +1,98 @@
+"""Claims on numbers of the same seeds in two places or two arms, and on trends along a setting.
+
+Axes: S seeds, K settings.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from overopt.records.answers import Claim, Outcome, Published
+from overopt.stats.estimate import FloatArray
+from overopt.stats.linear import solve_columns
+from overopt.studies.denison2024.words import mean_interval, seeds_words
+
+ROUNDING = 1e-12
+"""Of sums of probabilities."""
+
+
+def difference_claim(
+    name: str,
+    what: str,
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    *,
+    sentences: Mapping[Outcome, str],
+    unit: str = "points",
+    scale: float = 100.0,
+    digits: int = 1,
+    margin: float | None = None,
+    published: Published | None = None,
+    missing: str = "a number of some seed is not known",
+) -> Claim:
+    """Mean over seeds of ``scale`` (first - second), (S,) each with the same seeds; held against 0.
+
+    A difference that is not finite makes the claim unknown, and ``missing`` says why.
+    """
+    with np.errstate(invalid="ignore"):
+        differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    return mean_claim(
+        name, what, differences, sentences=sentences, unit=unit, scale=scale, digits=digits, margin=margin,
+        published=published, missing=missing,
+    )  # fmt: skip
+
+
+def mean_claim(
+    name: str,
+    what: str,
+    values: npt.ArrayLike,
+    *,
+    sentences: Mapping[Outcome, str],
+    unit: str = "points",
+    scale: float = 100.0,
+    digits: int = 1,
+    reference: float = 0.0,
+    margin: float | None = None,
+    published: Published | None = None,
+    missing: str = "a number of some seed is not known",
+) -> Claim:
+    """Mean over seeds of ``scale`` times values (S,), held against ``reference``, by Student's t."""
+    found = np.asarray(values, dtype=np.float64)
+    # What is no more than rounding must not decide on which side of the reference a claim lies.
+    found = np.where(np.abs(found) < ROUNDING, 0.0, found)
+    value, ci = mean_interval(scale * found)
+    return Claim(
+        id=name, what=what, value=value, ci=ci, counted=seeds_words(len(found)), sentences=sentences, unit=unit,
+        digits=digits, reference=reference, margin=margin, published=published,
+        note=missing if value is None else "one seed has no interval" if ci[0] is None else "",
+    )  # fmt: skip
+
+
+def slopes(settings: Sequence[float], values_KS: FloatArray) -> FloatArray:
+    """(S,) change of a seed's values for a setting larger by 1, by least squares over K settings.
+
+    ``nan`` below two settings, and where a value is not finite.
+
+    >>> slopes([0.0, 0.5, 1.0], np.array([[1.0], [2.0], [3.0]])).round(6).tolist()
+    [2.0]
+    """
+    at_K = np.asarray(settings, dtype=np.float64)
+    values_SK = np.asarray(values_KS, dtype=np.float64).T
+    if np.unique(at_K).size < 2 or not np.isfinite(values_SK).all():
+        return np.full(len(values_SK), np.nan)
+    columns = np.stack([np.ones_like(at_K), at_K], axis=1)
+    return solve_columns(columns, values_SK, np.ones_like(at_K))[:, 1]
+
+
+def cell(name: str, values: npt.ArrayLike, *, scale: float = 1.0) -> dict[str, object]:
+    """Mean of ``scale`` times values (S,) and its interval as a table's column; nothing if not all are known."""
+    value, ci = mean_interval(scale * np.asarray(values, dtype=np.float64))
+    return {name: value, f"{name}_ci": list(ci)}
+
+
+def percent_cell(name: str, rates: npt.ArrayLike) -> dict[str, object]:
+    """The same of rates in per cent, whose interval ends where rates do."""
+    value, ci = mean_interval(rates)
+    ends = [None if end is None else 100 * min(max(end, 0.0), 1.0) for end in ci]
+    return {name: None if value is None else 100 * value, f"{name}_ci": ends}
