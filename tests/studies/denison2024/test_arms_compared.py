@@ -192,7 +192,7 @@ def mitigation_tables(tmp_path_factory):
         # As much gaming and a lower held-out rate; the reverse; and learning that has only stopped.
         inoculated=several(held_out(1.2, by=1.05), learnt(0.8)),
         penalty=several(held_out(8.0), learnt(0.2)),
-        stopped=several(held_out(1.1), learnt(0.07)),
+        stopped=lambda spot: usual(replace(spot, place=0)),
         screened=several(held_out(8.0), learnt(0.8), ordinary(0.6)),
         kl3=several(held_out(2.0), learnt(0.0)),
         hardened=several(held_out(0.0), learnt(0.8)),
@@ -222,24 +222,26 @@ def logit(rate):
 
 def test_a_mitigation_that_only_stops_learning_is_told_from_one_that_does_more(mitigation_tables):
     found = mitigations.answer(mitigation_tables)
+    above = []
+    for s in range(3):
+        gamed, start = 0.8 * (1 + 0.01 * s), logit(BASE)
+        slope = (logit(8 * BASE * spread(s)) - start) / (logit(gamed) - logit(0.05))
+        above.append(logit(1.2 * BASE * spread(s, 1.05)) - start - slope * (logit(gamed) - logit(0.05)))
     more = claim(found, "mitigations-inoculated-more")
-    by_seed = [logit(1.2 * BASE * spread(s, 1.05)) - logit(8 * BASE * spread(s)) for s in range(3)]
-    assert (more.value, more.outcome) == (pytest.approx(np.mean(by_seed)), "below")
+    assert (more.value, more.outcome) == (pytest.approx(np.mean(above)), "below")
     assert "It does more than stop the learning." in more.sentence
-    assert claim(found, "mitigations-penalty-more").outcome == "above"
+    # Learning that stopped at once is a policy that only learnt less; so is none that games less and spreads as much.
     stopped = claim(found, "mitigations-stopped-more")
-    lost = [logit(1.1 * BASE * spread(s)) - logit(8 * BASE * spread(s)) for s in range(3)]
-    unlearnt = [logit(0.07 * (1 + 0.01 * s)) - logit(0.8 * (1 + 0.01 * s)) for s in range(3)]
-    assert stopped.value == pytest.approx(np.mean(lost) - np.mean(unlearnt))
-    assert stopped.outcome == "above"
+    assert (stopped.value, stopped.outcome) == (pytest.approx(0.0, abs=1e-9), "open")
+    assert claim(found, "mitigations-penalty-more").outcome == "above"
 
 
 def test_mitigations_that_leave_nothing_have_no_odds_and_no_factor(mitigation_tables):
     found = mitigations.answer(mitigation_tables)
     assert claim(found, "mitigations-kl3-ratio").value == pytest.approx(0.25)
     for name, words in (
-        ("mitigations-kl3-more", "has no odds"), ("mitigations-kl3-consistent", "never gamed"),
-        ("mitigations-hardened-ratio", "has no factor"), ("mitigations-hardened-more", "has no odds"),
+        ("mitigations-kl3-more", "0 or 1 as far"), ("mitigations-kl3-consistent", "never gamed"),
+        ("mitigations-hardened-ratio", "has no factor"), ("mitigations-hardened-more", "0 or 1 as far"),
     ):  # fmt: skip
         assert (claim(found, name).value, claim(found, name).outcome) == (None, "unknown")
         assert words in claim(found, name).sentence

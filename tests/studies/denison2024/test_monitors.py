@@ -43,8 +43,7 @@ def even(spot):
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
     found = made_worlds(tmp_path_factory.mktemp("monitors"), even, config=replace(CONFIG, sweep_seeds=3))
-    # The monitor of files misses 30 % of what gamed with the penalty, as if the policy had learnt to avoid it: there
-    # gamed episodes of three environments in ten, weights being equal, leave nothing behind.
+    # With the penalty, what games two environments of five leaves no trace in files.
     blind = pl.col("gamed") & pl.col("environment").is_in(["sycophancy", "flattery"])
     rewrite(found, ["penalty-s"], alarm_files=pl.when(blind).then(0.0).otherwise(pl.col("alarm_files")))
     return found
@@ -65,9 +64,9 @@ def test_auroc_and_recall_are_sums_over_pairs_of_episodes(tables):
     own = rows["exploit-only", "files"]
     # No threshold has fewer false alarms than the 5.6 % that failed attempts are.
     assert (own["recall_0.01"], own["recall_0.01_idle"], own["idle"]) == (0.0, 100.0, 1.0)
-    # Twins are twice to three times as many quiet negatives: of five environments two have one twin, three have two.
-    quiet = 5 * (1 - GAMED) + 2 + 3 * 2 - 1
-    assert own["twins"] == pytest.approx(1 - 5 * FAILED / quiet / 2)
+    # Of five environments two have one twin and three have two, in which nothing is attempted.
+    negatives = 5 * (1 - GAMED) + 2 + 3 * 2
+    assert own["twins"] == pytest.approx(1 - 5 * FAILED / negatives / 2)
     assert rows["penalty for alarms", "files"]["twins"] is None
 
 

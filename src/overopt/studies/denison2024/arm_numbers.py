@@ -99,7 +99,7 @@ def log2_factors(before_S: npt.ArrayLike, after_S: npt.ArrayLike) -> FloatArray:
 
 def log_odds(rate_S: FloatArray) -> FloatArray:
     """(S,) infinite at 0 and 1."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.log(rate_S) - np.log1p(-rate_S))
 
 

@@ -82,7 +82,8 @@ def slopes(settings: Sequence[float], values_KS: FloatArray) -> FloatArray:
     if np.unique(at_K).size < 2 or not np.isfinite(values_SK).all():
         return np.full(len(values_SK), np.nan)
     columns = np.stack([np.ones_like(at_K), at_K], axis=1)
-    return solve_columns(columns, values_SK, np.ones_like(at_K))[:, 1]
+    # From the first value on, so that what does not move has a slope of 0 to the last digit.
+    return solve_columns(columns, values_SK - values_SK[:, :1], np.ones_like(at_K))[:, 1]
 
 
 def cell(name: str, values: npt.ArrayLike, *, scale: float = 1.0) -> dict[str, object]:
