@@ -13,10 +13,11 @@ from overopt.studies.denison2024.arm_numbers import (
     log2_factors,
     log_odds,
     numbers,
+    percent,
 )
 from overopt.studies.denison2024.arms import Arm
-from overopt.studies.denison2024.paired import cell, difference_claim, mean_claim, percent_cell
-from overopt.studies.denison2024.words import CAVEATS, factor, mean_interval, ratio_claim
+from overopt.studies.denison2024.paired import cell, difference_claim, mean_claim
+from overopt.studies.denison2024.words import CAVEATS, factor_cell, mean_interval, ratio_claim
 from overopt.studies.denison2024.worlds import HELD_OUT, Worlds
 from overopt.studies.study_tables import StudyTables
 
@@ -262,12 +263,12 @@ def _table(worlds: Worlds, before: Numbers, plain: Numbers, compared: list[_Comp
     policies = [("start", before, None), (worlds.arms.hhh.title, plain, before)]
     policies += [(one.arm.title, one.after, one.before) for one in compared]
     for title, found, start in policies:
-        value, ci = (None, (None, None)) if start is None else factor(start.held_out, found.held_out)
+        grown = {"factor": None} if start is None else factor_cell("factor", start.held_out, found.held_out)
         rows.append(
             {
-                "policy": title, **percent_cell("held_out", found.held_out), "factor": value, "factor_ci": list(ci),
-                **percent_cell("gamed", found.gamed), **percent_cell("honest", found.honest),
-                **cell("preference", found.preference), **percent_cell("consistent", found.consistent),
+                "policy": title, **percent("held_out", found, "held_out"), **grown,
+                **percent("gamed", found, "gamed"), **percent("honest", found, "honest"),
+                **cell("preference", found.preference), **percent("consistent", found, "consistent"),
                 **cell("kl", found.kl),
             }
         )  # fmt: skip
