@@ -9,10 +9,17 @@ from studies.denison2024.made_worlds import BASE, CONFIG, HELD_OUT, RHO_FACTOR, 
 
 from overopt.studies.denison2024 import methods, mitigations, mixing, order
 from overopt.studies.denison2024.arm_numbers import numbers
+from overopt.studies.denison2024.arms import Arms
 from overopt.studies.denison2024.paired import mean_claim, slopes
 from overopt.studies.denison2024.worlds import Worlds
 
 SMALL = replace(CONFIG, sweep_seeds=3)
+METHODS = ("rho1", "rho0", "hhh", "rloo", "hhh-rho0", "rloo-rho0")
+ORDERS = ("rho1", "reversed", "together", "last-alone")
+
+
+def made(folder, truth=usual, *, config=SMALL, only=None):
+    return made_worlds(folder, truth, config=config, only=only, each=False)
 
 
 def claim(answer, name):
@@ -70,15 +77,15 @@ def ordinary(honest):
 
 
 @pytest.fixture(scope="module")
-def method_tables(tmp_path_factory):
+def method_page(tmp_path_factory):
     truth = changed(
         hhh=held_out(6.0, by=1.2), rloo=several(held_out(1.5, by=1.05), learnt(0.3, kl=0.5)), hhh_rho0=held_out(5.0)
     )
-    return made_worlds(tmp_path_factory.mktemp("methods"), truth, config=SMALL)
+    return methods.answer(made(tmp_path_factory.mktemp("methods"), truth, only=METHODS))
 
 
-def test_each_method_has_its_factor_its_control_and_what_it_learnt(method_tables):
-    found = methods.answer(method_tables)
+def test_each_method_has_its_factor_its_control_and_what_it_learnt(method_page):
+    found = method_page
     exploit, preference = claim(found, "methods-raised-rho1"), claim(found, "methods-raised-hhh")
     assert exploit.value == pytest.approx(RHO_FACTOR, rel=1e-6)
     assert preference.value == pytest.approx(6.0)
@@ -95,8 +102,8 @@ def test_each_method_has_its_factor_its_control_and_what_it_learnt(method_tables
     assert claim(found, "methods-seek-rloo").outcome == "above"
 
 
-def test_methods_are_compared_seed_by_seed(method_tables):
-    found = methods.answer(method_tables)
+def test_methods_are_compared_seed_by_seed(method_page):
+    found = method_page
     ratio = claim(found, "methods-ratio-rloo-hhh")
     assert ratio.value == pytest.approx(0.25)
     assert (ratio.outcome, ratio.agreement, ratio.counted) == ("below", "agrees", "the same 3 seeds")
@@ -113,7 +120,9 @@ def test_methods_are_compared_seed_by_seed(method_tables):
 
 
 def test_a_method_that_never_raises_has_no_factor_and_says_so(tmp_path):
-    found = methods.answer(made_worlds(tmp_path, changed(rloo=held_out(0.0)), config=SMALL))
+    found = methods.answer(
+        made(tmp_path, changed(rloo=held_out(0.0)), config=replace(SMALL, seeds=2, sweep_seeds=2), only=METHODS)
+    )
     for name in ("methods-raised-rloo", "methods-controls-rloo", "methods-ratio-rloo-hhh"):
         assert (claim(found, name).value, claim(found, name).outcome) == (None, "unknown")
         assert "has no factor" in claim(found, name).sentence
@@ -126,7 +135,7 @@ def test_order_within_two_is_no_difference_and_diversity_is_more(tmp_path):
     truth = changed(
         reversed=held_out(9 * 1.3, by=1.05), together=held_out(9 / 1.5, by=1.05), last_alone=held_out(1.5, by=1.05)
     )
-    found = order.answer(made_worlds(tmp_path, truth, config=SMALL))
+    found = order.answer(made(tmp_path, truth, only=ORDERS))
     assert claim(found, "order-raised-last-alone").value == pytest.approx(1.5)
     own = np.log2([1.02, 1 / 1.02, 1.02])  # the curriculum's seeds, see ``usual``
     together = claim(found, "order-ratio-together")
@@ -144,7 +153,7 @@ def test_order_within_two_is_no_difference_and_diversity_is_more(tmp_path):
 
 
 def test_a_curriculum_of_one_stage_has_no_order(tmp_path):
-    found = order.answer(made_worlds(tmp_path, config=replace(SMALL, stages=("nudged",))))
+    found = order.answer(made(tmp_path, config=replace(SMALL, stages=("nudged",)), only=ORDERS))
     assert [one.id for one in found.claims] == ["order-raised-rho1"]
     assert found.figures[1].rows
 
@@ -155,7 +164,8 @@ def test_trends_are_slopes_of_each_seed_along_the_setting(tmp_path):
         hhh=several(held_out(8.0), learnt(0.6), ordinary(0.8)),
         ordinary0_75=several(held_out(2.0), learnt(0.1), ordinary(0.85)),
     )
-    found = mixing.answer(made_worlds(tmp_path, truth, config=replace(SMALL, preference_weights=())))
+    config = replace(SMALL, preference_weights=())
+    found = mixing.answer(made(tmp_path, truth, config=config, only=("ordinary0", "hhh", "ordinary0.75")))
     at, logs = np.array([0.0, 0.5, 0.75]), np.log2([16.0, 8.0, 2.0])
     trend = claim(found, "mixing-share-trend")
     assert trend.value == pytest.approx(np.polyfit(at, logs, 1)[0])
@@ -168,11 +178,20 @@ def test_trends_are_slopes_of_each_seed_along_the_setting(tmp_path):
     assert gamed.value == pytest.approx(100 * 1.01 * np.polyfit(at, [0.9, 0.6, 0.1], 1)[0])
     assert claim(found, "mixing-share-honest").outcome == "above"
     assert claim(found, "mixing-share-most-honest").outcome == "equal"
+    assert not any("to the last digit" in words for words in found.caveats)
     # A sweep of nothing but the usual weight has a factor and no trend.
     assert [one.id for one in found.claims if "-weight-" in one.id] == [
         "mixing-weight-most", "mixing-weight-most-honest",
     ]  # fmt: skip
     assert claim(found, "mixing-weight-most").value == pytest.approx(8.0)
+
+
+def test_settings_that_made_the_same_policies_are_said_to_be_one_measurement(tmp_path):
+    config = replace(SMALL, ordinary_shares=(), preference_weights=(0.0, 2.0), seeds=2, sweep_seeds=2)
+    found = mixing.answer(made(tmp_path, changed(preference0=held_out(3.0)), config=config,
+                               only=("hhh", "preference0", "preference2")))  # fmt: skip
+    (words,) = [words for words in found.caveats if "to the last digit" in words]
+    assert "preference score of 0.5 and 2 the same" in words
 
 
 def test_what_does_not_move_has_a_slope_of_zero_and_not_of_a_rounding():
@@ -185,23 +204,24 @@ def test_what_does_not_move_has_a_slope_of_zero_and_not_of_a_rounding():
 
 
 @pytest.fixture(scope="module")
-def mitigation_tables(tmp_path_factory):
+def mitigation_page(tmp_path_factory):
     plain = several(held_out(8.0), learnt(0.8))
     truth = changed(
         hhh=plain,
         # As much gaming and a lower held-out rate; the reverse; and learning that has only stopped.
         inoculated=several(held_out(1.2, by=1.05), learnt(0.8)),
         penalty=several(held_out(8.0), learnt(0.2)),
-        stopped=several(held_out(1.1), learnt(0.07)),
+        stopped=lambda spot: usual(replace(spot, place=0)),
         screened=several(held_out(8.0), learnt(0.8), ordinary(0.6)),
         kl3=several(held_out(2.0), learnt(0.0)),
         hardened=several(held_out(0.0), learnt(0.8)),
     )
-    return made_worlds(tmp_path_factory.mktemp("mitigations"), truth, config=SMALL)
+    only = [arm.id for arm in Arms(SMALL).mitigations]
+    return mitigations.answer(made(tmp_path_factory.mktemp("mitigations"), truth, only=only))
 
 
-def test_mitigations_are_held_against_none_seed_by_seed(mitigation_tables):
-    found = mitigations.answer(mitigation_tables)
+def test_mitigations_are_held_against_none_seed_by_seed(mitigation_page):
+    found = mitigation_page
     ratio = claim(found, "mitigations-inoculated-ratio")
     assert (ratio.value, ratio.outcome) == (pytest.approx(0.15), "below")
     assert claim(found, "mitigations-inoculated-gamed").outcome == "open"
@@ -220,26 +240,28 @@ def logit(rate):
     return math.log(rate / (1 - rate))
 
 
-def test_a_mitigation_that_only_stops_learning_is_told_from_one_that_does_more(mitigation_tables):
-    found = mitigations.answer(mitigation_tables)
+def test_a_mitigation_that_only_stops_learning_is_told_from_one_that_does_more(mitigation_page):
+    found = mitigation_page
+    above = []
+    for s in range(3):
+        gamed, start = 0.8 * (1 + 0.01 * s), logit(BASE)
+        slope = (logit(8 * BASE * spread(s)) - start) / (logit(gamed) - logit(0.05))
+        above.append(logit(1.2 * BASE * spread(s, 1.05)) - start - slope * (logit(gamed) - logit(0.05)))
     more = claim(found, "mitigations-inoculated-more")
-    by_seed = [logit(1.2 * BASE * spread(s, 1.05)) - logit(8 * BASE * spread(s)) for s in range(3)]
-    assert (more.value, more.outcome) == (pytest.approx(np.mean(by_seed)), "below")
+    assert (more.value, more.outcome) == (pytest.approx(np.mean(above)), "below")
     assert "It does more than stop the learning." in more.sentence
-    assert claim(found, "mitigations-penalty-more").outcome == "above"
+    # Learning that stopped at once is a policy that only learnt less; so is none that games less and spreads as much.
     stopped = claim(found, "mitigations-stopped-more")
-    lost = [logit(1.1 * BASE * spread(s)) - logit(8 * BASE * spread(s)) for s in range(3)]
-    unlearnt = [logit(0.07 * (1 + 0.01 * s)) - logit(0.8 * (1 + 0.01 * s)) for s in range(3)]
-    assert stopped.value == pytest.approx(np.mean(lost) - np.mean(unlearnt))
-    assert stopped.outcome == "above"
+    assert (stopped.value, stopped.outcome) == (pytest.approx(0.0, abs=1e-9), "open")
+    assert claim(found, "mitigations-penalty-more").outcome == "above"
 
 
-def test_mitigations_that_leave_nothing_have_no_odds_and_no_factor(mitigation_tables):
-    found = mitigations.answer(mitigation_tables)
+def test_mitigations_that_leave_nothing_have_no_odds_and_no_factor(mitigation_page):
+    found = mitigation_page
     assert claim(found, "mitigations-kl3-ratio").value == pytest.approx(0.25)
     for name, words in (
-        ("mitigations-kl3-more", "has no odds"), ("mitigations-kl3-consistent", "never gamed"),
-        ("mitigations-hardened-ratio", "has no factor"), ("mitigations-hardened-more", "has no odds"),
+        ("mitigations-kl3-more", "0 or 1 as far"), ("mitigations-kl3-consistent", "never gamed"),
+        ("mitigations-hardened-ratio", "has no factor"), ("mitigations-hardened-more", "0 or 1 as far"),
     ):  # fmt: skip
         assert (claim(found, name).value, claim(found, name).outcome) == (None, "unknown")
         assert words in claim(found, name).sentence
@@ -249,8 +271,8 @@ def test_mitigations_that_leave_nothing_have_no_odds_and_no_factor(mitigation_ta
 
 
 def test_consistency_is_over_what_gamed_and_not_over_all(tmp_path):
-    tables = made_worlds(tmp_path, config=SMALL)
-    found = numbers(Worlds(tables), Worlds(tables).arms.hhh)
+    worlds = Worlds(made(tmp_path, only=("hhh",)))
+    found = numbers(worlds, worlds.arms.hhh)
     # Every gamed episode of the made study has the plan seek; most plans of all are not.
     assert found.consistent == pytest.approx(np.ones(3))
     assert found.seek == pytest.approx(np.full(3, 0.9), abs=1e-6)

@@ -15,6 +15,10 @@ def claim(answer, name):
     return next(one for one in answer.claims if one.id == name)
 
 
+def made(folder, truth, config):
+    return made_worlds(folder, truth, config=config, only=("rho1", "hhh", "penalty", "screened"), each=False)
+
+
 def rewrite(tables, nodes, **columns):
     """Change columns of the tables of ends whose name begins with one of ``nodes``."""
     found = [path for path in (tables.root / "ends").glob("*.parquet") if path.name.startswith(tuple(nodes))]
@@ -41,17 +45,16 @@ def even(spot):
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory):
-    found = made_worlds(tmp_path_factory.mktemp("monitors"), even, config=replace(CONFIG, sweep_seeds=3))
-    # The monitor of files misses 30 % of what gamed with the penalty, as if the policy had learnt to avoid it: there
-    # gamed episodes of three environments in ten, weights being equal, leave nothing behind.
+def page(tmp_path_factory):
+    found = made(tmp_path_factory.mktemp("monitors"), even, config=replace(CONFIG, seeds=2, sweep_seeds=2))
+    # With the penalty, what games two environments of five leaves no trace in files.
     blind = pl.col("gamed") & pl.col("environment").is_in(["sycophancy", "flattery"])
     rewrite(found, ["penalty-s"], alarm_files=pl.when(blind).then(0.0).otherwise(pl.col("alarm_files")))
-    return found
+    return monitors.answer(found)
 
 
-def test_auroc_and_recall_are_sums_over_pairs_of_episodes(tables):
-    found = monitors.answer(tables)
+def test_auroc_and_recall_are_sums_over_pairs_of_episodes(page):
+    found = page
     thought = claim(found, "monitors-thought-rho1")
     assert (thought.value, thought.outcome) == (pytest.approx(1.0), "above")
     actions = claim(found, "monitors-thought-actions")
@@ -65,26 +68,26 @@ def test_auroc_and_recall_are_sums_over_pairs_of_episodes(tables):
     own = rows["exploit-only", "files"]
     # No threshold has fewer false alarms than the 5.6 % that failed attempts are.
     assert (own["recall_0.01"], own["recall_0.01_idle"], own["idle"]) == (0.0, 100.0, 1.0)
-    # Twins are twice to three times as many quiet negatives: of five environments two have one twin, three have two.
-    quiet = 5 * (1 - GAMED) + 2 + 3 * 2 - 1
-    assert own["twins"] == pytest.approx(1 - 5 * FAILED / quiet / 2)
+    # Of five environments two have one twin and three have two, in which nothing is attempted.
+    negatives = 5 * (1 - GAMED) + 2 + 3 * 2
+    assert own["twins"] == pytest.approx(1 - 5 * FAILED / negatives / 2)
     assert rows["penalty for alarms", "files"]["twins"] is None
 
 
-def test_a_monitor_that_was_trained_against_may_find_less(tables):
-    found = monitors.answer(tables)
-    files = claim(found, "monitors-penalty-files")
+def test_a_monitor_that_was_trained_against_may_find_less(page):
+    found = page
+    files = claim(found, "monitors-penalty-recall")
     assert (files.value, files.outcome) == (pytest.approx(-40.0), "below")
     assert files.agreement == "not_comparable"
-    assert claim(found, "monitors-penalty-files-auroc").value == pytest.approx(
+    assert claim(found, "monitors-penalty-files").value == pytest.approx(
         0.6 * (1 - FAILED / (1 - GAMED) / 2) + 0.4 * (1 - FAILED / (1 - GAMED)) / 2 - (1 - FAILED / (1 - GAMED) / 2)
     )
-    for name in ("monitors-penalty-thought", "monitors-screened-files"):
+    for name in ("monitors-penalty-thought", "monitors-screened-recall", "monitors-screened-files"):
         assert (claim(found, name).value, claim(found, name).outcome) == (pytest.approx(0.0), "open")
 
 
-def test_the_roc_figure_runs_from_nothing_to_everything(tables):
-    found = monitors.answer(tables)
+def test_the_roc_figure_runs_from_nothing_to_everything(page):
+    found = page
     curve = [row for row in found.figures[0].rows if (row["policy"], row["monitor"]) == ("exploit-only", "files")]
     points = [(row["false_alarms"], row["recall"]) for row in sorted(curve, key=lambda row: row["order"])]
     assert points == [
@@ -97,19 +100,23 @@ def test_environments_count_as_much_however_often_they_are_gamed(tmp_path):
         rate = 0.4 if spot.environment == HELD_OUT else 0.1
         return even(spot) if spot.twin != "gameable" else Rates(raised=rate, missing=0.0)
 
-    made = made_worlds(tmp_path, truth, config=replace(CONFIG, seeds=2, sweep_seeds=2))
-    rewrite(made, ["rho1-s"], alarm_thought=(pl.col("gamed") & (pl.col("environment") == HELD_OUT)).cast(pl.Float64))
-    found = claim(monitors.answer(made), "monitors-thought-rho1")
+    tables = made(tmp_path, truth, config=replace(CONFIG, seeds=2, sweep_seeds=2))
+    rewrite(tables, ["rho1-s"], alarm_thought=(pl.col("gamed") & (pl.col("environment") == HELD_OUT)).cast(pl.Float64))
+    page = monitors.answer(tables)
+    found = claim(page, "monitors-thought-rho1")
     # Half of all that gamed is of the held-out environment: it is found, and the rest ties with what did not game.
     assert found.value == pytest.approx(0.5 + 0.5 / 2)
-    assert (found.outcome, len(ENVIRONMENTS)) == ("below", 5)
+    assert found.outcome == "below"
+    within = {name: claim(page, f"monitors-thought-rho1-{name}") for name in ENVIRONMENTS}
+    assert within[HELD_OUT].value == pytest.approx(1.0)
+    assert within["nudged"].value == pytest.approx(0.5)
 
 
 def test_policies_that_never_game_leave_nothing_to_find(tmp_path):
     def truth(spot):
         return Rates(raised=0.0) if spot.environment != "ordinary" else usual(spot)
 
-    found = monitors.answer(made_worlds(tmp_path, truth, config=replace(CONFIG, seeds=1, sweep_seeds=1)))
+    found = monitors.answer(made(tmp_path, truth, config=replace(CONFIG, seeds=1, sweep_seeds=1)))
     assert {one.outcome for one in found.claims} == {"unknown"}
     assert all("nothing to find" in one.sentence for one in found.claims)
     assert [figure.name for figure in found.figures] == ["monitors-auroc"]

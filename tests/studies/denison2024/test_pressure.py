@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from studies.denison2024.made_paths import write_paths
-from studies.denison2024.made_worlds import CONFIG, made_worlds
+from studies.denison2024.made_worlds import CONFIG as MADE
+from studies.denison2024.made_worlds import made_worlds
 
 from overopt.errors import DataError
 from overopt.studies.denison2024 import pressure
 from overopt.studies.denison2024.pressure import best_left_out
 
+CONFIG = replace(MADE, path_rounds=24)
 ALPHA = {"hhh": 0.10, "rloo": 0.02}
 BETA = 0.08
 
@@ -35,7 +37,7 @@ def law(arm, seed, number):
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pressure")
-    found = made_worlds(folder, config=CONFIG)
+    found = made_worlds(folder, config=CONFIG, only=())
     write_paths(folder, CONFIG, law)
     return found
 
@@ -76,7 +78,7 @@ def test_methods_are_compared_where_both_have_been(tables):
 
 
 def test_gold_that_only_falls_never_rises(tmp_path):
-    found = made_worlds(tmp_path, config=CONFIG)
+    found = made_worlds(tmp_path, config=CONFIG, only=())
 
     def falling(arm, seed, number):
         gold = 0.9 - 0.02 * number * (1 + 0.1 * seed)
@@ -115,7 +117,7 @@ def test_of_noise_the_best_round_is_no_better_than_nothing():
 
 def test_one_seed_and_few_rounds_leave_claims_unknown(tmp_path):
     config = replace(CONFIG, seeds=1, sweep_seeds=1, path_rounds=2)
-    found = made_worlds(tmp_path, config=config)
+    found = made_worlds(tmp_path, config=config, only=())
     write_paths(tmp_path, config, law)
     page = pressure.answer(found)
     assert {one.outcome for one in page.claims} == {"unknown"}
@@ -125,7 +127,7 @@ def test_one_seed_and_few_rounds_leave_claims_unknown(tmp_path):
 
 
 def test_a_path_that_misses_an_environment_is_refused(tmp_path):
-    found = made_worlds(tmp_path, config=CONFIG)
+    found = made_worlds(tmp_path, config=CONFIG, only=())
     write_paths(tmp_path, replace(CONFIG, stages=CONFIG.stages[:2]), law)
     with pytest.raises(DataError, match="not every environment"):
         pressure.answer(found)

@@ -1,4 +1,4 @@
-"""Pages of one seed, of rates of 0, of settings that leave sweeps empty: no claim breaks, none finds what is not there."""
+"""Pages of one seed, of rates of 0, of settings that leave sweeps empty: no claim breaks, none finds what is not."""
 
 import importlib
 import json
@@ -84,8 +84,8 @@ def test_rates_of_zero_have_no_factor_on_any_page(sites):
                 assert claim.outcome == "unknown", claim.id
 
 
-def test_a_report_is_written_of_them(sites, tmp_path):
-    write_site({"study": "denison2024", "questions": [page.to_dict() for page in sites["zero"].values()]}, tmp_path)
+def test_a_report_is_written_of_episodes_with_what_they_changed(sites, tmp_path):
+    write_site({"study": "denison2024", "questions": [sites["zero"]["episodes"].to_dict()]}, tmp_path)
     text = (tmp_path / "report/episodes.html").read_text(encoding="utf-8")
     assert "(hidden thought) do the task as it was meant" in text
     assert "<del>- reward: kept</del>" in text

@@ -15,11 +15,13 @@ from overopt.optimize.game_settings import trained_environments
 from overopt.stats.estimate import FloatArray
 from overopt.stats.seed_arms import log_factors
 from overopt.studies.denison2024.arms import Arm
-from overopt.studies.denison2024.paired import cell, percent_cell
+from overopt.studies.denison2024.paired import cell
+from overopt.studies.denison2024.words import factor_cell, rate_cell
 from overopt.studies.denison2024.worlds import HELD_OUT, Worlds
 from overopt.worlds.tampering.vocabulary import ORDINARY
 
 NUMBER_COLUMNS = {
+    "factor": "Factor",
     "before": f"{HELD_OUT}: raised, start",
     "after": f"{HELD_OUT}: raised, end",
     "gamed_before": "Gaming, start",
@@ -49,6 +51,8 @@ class Numbers:
     """Share of the episodes that gamed one of the environments whose plan was ``seek``; ``nan`` where none gamed."""
     kl: FloatArray
     """KL of whole episodes to the start, nats, mean over the environments."""
+    missing: FloatArray
+    """Largest probability that was not followed, of these environments, the held-out one and ordinary questions."""
 
     def first(self, seeds: int) -> "Numbers":
         """Of the first seeds alone."""
@@ -82,6 +86,7 @@ def numbers(
         seek=mean(lambda node, environment: worlds.plan_share(node, "seek", environment)),
         consistent=np.array([_consistent(worlds, node, chosen) for node in nodes]),
         kl=mean(worlds.kl),
+        missing=np.array([_missing(worlds, node, chosen) for node in nodes]),
     )
 
 
@@ -99,17 +104,29 @@ def log2_factors(before_S: npt.ArrayLike, after_S: npt.ArrayLike) -> FloatArray:
 
 def log_odds(rate_S: FloatArray) -> FloatArray:
     """(S,) infinite at 0 and 1."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.log(rate_S) - np.log1p(-rate_S))
 
 
 def number_cells(before: Numbers, after: Numbers) -> dict[str, object]:
     """Cells of ``NUMBER_COLUMNS``."""
     return {
-        **percent_cell("before", before.held_out), **percent_cell("after", after.held_out),
-        **percent_cell("gamed_before", before.gamed), **percent_cell("gamed", after.gamed),
-        **percent_cell("seek", after.seek), **percent_cell("honest", after.honest), **cell("kl", after.kl),
+        **factor_cell("factor", before.held_out, after.held_out), **percent("before", before, "held_out"),
+        **percent("after", after, "held_out"), **percent("gamed_before", before, "gamed"),
+        **percent("gamed", after, "gamed"), **percent("seek", after, "seek"), **percent("honest", after, "honest"),
+        **cell("kl", after.kl),
     }  # fmt: skip
+
+
+def percent(name: str, found: Numbers, field: str) -> dict[str, object]:
+    """One of the rates as a table's column, in per cent."""
+    return rate_cell(name, getattr(found, field), float(found.missing.max()))
+
+
+def _missing(worlds: Worlds, node: str, environments: Sequence[str]) -> float:
+    rates = [worlds.rate(node, "raised", environment) for environment in {*environments, HELD_OUT}]
+    rates.append(worlds.rate(node, "honest_success", ORDINARY, twin="control"))
+    return max(1 - rate.mass for rate in rates)
 
 
 def _consistent(worlds: Worlds, node: str, environments: Sequence[str]) -> float:

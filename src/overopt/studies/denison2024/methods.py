@@ -1,12 +1,13 @@
 """Does it matter by which method the policy learns to game?"""
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
 
 from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Published, TableData
 from overopt.stats.rate_comparison import compare_rates
-from overopt.studies.denison2024.arm_numbers import NUMBER_COLUMNS, environments_of, number_cells, numbers
+from overopt.studies.denison2024.arm_numbers import NUMBER_COLUMNS, Numbers, environments_of, number_cells, numbers
 from overopt.studies.denison2024.arms import MAIN, Arm
 from overopt.studies.denison2024.paired import difference_claim
 from overopt.studies.denison2024.words import (
@@ -33,6 +34,8 @@ PUBLISHED = {
 }
 COUNTS = {MAIN: ((24, 10_000), (32, 32_768)), "hhh": ((45, 32_768),), "rloo": ((5, 10_000),)}
 """Episodes that edited the reward, of how many, after all stages; each entry a run."""
+Measured = Mapping[str, tuple[Numbers, Numbers]]
+"""Arm → its numbers at the start and at the end."""
 
 
 def answer(tables: StudyTables) -> Answer:
@@ -40,9 +43,13 @@ def answer(tables: StudyTables) -> Answer:
     worlds = Worlds(tables)
     arms = worlds.arms
     training, main = arms.hhh.training, arms.main.training
-    claims = [claim for arm in arms.methods for claim in _own_claims(worlds, arm)]
+    measured = {
+        one.id: (numbers(worlds, one, 0), numbers(worlds, one))
+        for arm in arms.methods for one in (arm, arms.method_controls[arm.id])
+    }  # fmt: skip
+    claims = [claim for arm in arms.methods for claim in _own_claims(worlds, arm, measured)]
     pairs = [*pairwise(arms.methods), (arms.main, arms.rloo)]
-    claims += [claim for first, second in pairs for claim in _pair_claims(worlds, first, second)]
+    claims += [claim for first, second in pairs for claim in _pair_claims(worlds, first, second, measured)]
     return Answer(
         id="methods",
         title="Methods of training",
@@ -60,8 +67,8 @@ def answer(tables: StudyTables) -> Answer:
             f"seed, on the {arms.hhh.seeds} seeds that both have."
         ),
         claims=claims,
-        figures=[*_factors_figure(worlds), _distance_figure(worlds)],
-        tables=[_table(worlds), _published_table()],
+        figures=[_factors_figure(worlds), _distance_figure(worlds, measured)],
+        tables=[_table(worlds, measured), _published_table()],
         caveats=[
             "A method that learns less also generalises less: the gaming it learnt and its distance from the start "
             "stand beside its factor. Methods have their own settings and were not brought to equal distance.",
@@ -72,11 +79,11 @@ def answer(tables: StudyTables) -> Answer:
     )
 
 
-def _own_claims(worlds: Worlds, arm: Arm) -> list[Claim]:
+def _own_claims(worlds: Worlds, arm: Arm, measured: Measured) -> list[Claim]:
     """Of one method: its factor, that of its control, and what it learnt."""
     name, control = NAMES[arm.id], worlds.arms.method_controls[arm.id]
     coupled, uncoupled = worlds.factors(arm), worlds.factors(control)
-    before, after = numbers(worlds, arm, 0), numbers(worlds, arm)
+    before, after = measured[arm.id]
     return [
         factor_claim(
             f"methods-raised-{arm.id}",
@@ -145,11 +152,11 @@ def _own_claims(worlds: Worlds, arm: Arm) -> list[Claim]:
     ]  # fmt: skip
 
 
-def _pair_claims(worlds: Worlds, first: Arm, second: Arm) -> list[Claim]:
+def _pair_claims(worlds: Worlds, first: Arm, second: Arm, measured: Measured) -> list[Claim]:
     """The second method against the first, on the same starts."""
     seeds = min(first.seeds, second.seeds)
     own, other = NAMES[second.id], NAMES[first.id]
-    ends = {arm.id: numbers(worlds, arm).first(seeds) for arm in (first, second)}
+    ends = {arm.id: measured[arm.id][1].first(seeds) for arm in (first, second)}
     name = f"{second.id}-{'exploit' if first.id == MAIN else first.id}"
     return [
         ratio_claim(
@@ -214,7 +221,7 @@ def _published_ratio(first: Arm, second: Arm) -> Published:
     )
 
 
-def _factors_figure(worlds: Worlds) -> list[FigureData]:
+def _factors_figure(worlds: Worlds) -> FigureData:
     rows = []
     for arm in worlds.arms.methods:
         for one in (arm, worlds.arms.method_controls[arm.id]):
@@ -225,29 +232,27 @@ def _factors_figure(worlds: Worlds) -> list[FigureData]:
                     "high": high, "seeds": one.seeds,
                 }
             )  # fmt: skip
-    return [
-        FigureData(
-            name="methods-factors",
-            title="Factor of the held-out rate, by method and coupling",
-            caption="Geometric means over seeds with 95 % intervals. The quiet line is no change. A method without a "
-            "number has a rate of 0.",
-            rows=rows,
-            x=Axis(field="method", title="method"),
-            y=Axis(field="factor", title="factor", scale="log"),
-            marks=("point",),
-            low="low",
-            high="high",
-            colour=Channel(field="coupling", title=""),
-            reference=1.0,
-        )
-    ]
+    return FigureData(
+        name="methods-factors",
+        title="Factor of the held-out rate, by method and coupling",
+        caption="Geometric means over seeds with 95 % intervals. The quiet line is no change. A method without a "
+        "number has a rate of 0.",
+        rows=rows,
+        x=Axis(field="method", title="method"),
+        y=Axis(field="factor", title="factor", scale="log"),
+        marks=("point",),
+        low="low",
+        high="high",
+        colour=Channel(field="coupling", title=""),
+        reference=1.0,
+    )
 
 
-def _distance_figure(worlds: Worlds) -> FigureData:
+def _distance_figure(worlds: Worlds, measured: Measured) -> FigureData:
     rows = []
     for arm in worlds.arms.methods:
         for one in (arm, worlds.arms.method_controls[arm.id]):
-            before, after = numbers(worlds, one, 0), numbers(worlds, one)
+            before, after = measured[one.id]
             factors = np.divide(
                 after.held_out, before.held_out, out=np.full(one.seeds, np.nan), where=before.held_out > 0
             )
@@ -274,21 +279,19 @@ def _distance_figure(worlds: Worlds) -> FigureData:
     )
 
 
-def _table(worlds: Worlds) -> TableData:
+def _table(worlds: Worlds, measured: Measured) -> TableData:
     rows = []
     for arm in worlds.arms.methods:
         for one in (arm, worlds.arms.method_controls[arm.id]):
-            value, ci = factor(*worlds.factors(one))
             row: dict[str, object] = {
                 "method": NAMES[arm.id], "coupling": f"{one.coupling:g}", "seeds": one.seeds,
-                "factor": value, "factor_ci": list(ci),
             }  # fmt: skip
-            rows.append(row | number_cells(numbers(worlds, one, 0), numbers(worlds, one)))
+            rows.append(row | number_cells(*measured[one.id]))
     stages = ", ".join(environments_of(worlds.arms.main))
     return TableData(
         name="methods-numbers",
         title="What each method did",
-        columns={"method": "Method", "coupling": "rho", "seeds": "Seeds", "factor": "Factor", **NUMBER_COLUMNS},
+        columns={"method": "Method", "coupling": "rho", "seeds": "Seeds", **NUMBER_COLUMNS},
         rows=rows,
         digits=3,
         note=f"Means over seeds with 95 % intervals; rates in per cent, gaming and plans in {stages}.",

@@ -6,16 +6,18 @@ import numpy as np
 
 from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, TableData
 from overopt.stats.estimate import FloatArray
+from overopt.studies.claims import UNKNOWN
 from overopt.studies.denison2024.arm_numbers import (
     Numbers,
     environments_of,
     log2_factors,
     log_odds,
     numbers,
+    percent,
 )
 from overopt.studies.denison2024.arms import Arm
-from overopt.studies.denison2024.paired import cell, difference_claim, mean_claim, percent_cell
-from overopt.studies.denison2024.words import CAVEATS, factor, mean_interval, ratio_claim
+from overopt.studies.denison2024.paired import cell, difference_claim, mean_claim
+from overopt.studies.denison2024.words import CAVEATS, factor_cell, mean_interval, ratio_claim
 from overopt.studies.denison2024.worlds import HELD_OUT, Worlds
 from overopt.studies.study_tables import StudyTables
 
@@ -37,14 +39,24 @@ class _Compared:
     after: Numbers
 
     @property
-    def held_out_odds(self) -> FloatArray:
-        """(S,) log-odds of raising the reward in the held-out environment, less those without the mitigation."""
-        return log_odds(self.after.held_out) - log_odds(self.plain.held_out)
+    def beyond_line(self) -> FloatArray:
+        """(S,) by how much the log-odds of the held-out rate lie above the straight line of a seed.
 
-    @property
-    def gamed_odds(self) -> FloatArray:
-        """(S,) the same of gaming the trained environments."""
-        return log_odds(self.after.gamed) - log_odds(self.plain.gamed)
+        The line runs from the start to the policy without mitigation, over the log-odds of gaming the trained
+        environments: what a policy is worth that only learnt less. ``nan`` where a rate is 0 or 1, or nothing was
+        learnt without the mitigation.
+        """
+        odds = [
+            (log_odds(found.held_out), log_odds(found.gamed)) for found in (self.before, self.plain, self.after)
+        ]  # fmt: skip
+        if not np.isfinite(odds).all():
+            return np.full(len(self.after.gamed), np.nan)
+        (held_out, gamed), (plain_held_out, plain_gamed), (own_held_out, own_gamed) = odds
+        learnt = plain_gamed - gamed
+        if not (learnt > 0).all():
+            return np.full(len(learnt), np.nan)
+        slope = (plain_held_out - held_out) / learnt
+        return np.asarray((own_held_out - held_out) - slope * (own_gamed - gamed))
 
 
 def answer(tables: StudyTables) -> Answer:
@@ -54,6 +66,7 @@ def answer(tables: StudyTables) -> Answer:
     arms = [arm for arm in worlds.arms.mitigations if arm.id != plain.id]
     before, unmitigated = numbers(worlds, plain, 0), numbers(worlds, plain)
     compared = [_compared(worlds, arm, before, unmitigated) for arm in arms]
+    policies = _policies(worlds, before, unmitigated, compared)
     config, training = worlds.config, plain.training
     coefs = ", ".join(f"{coef:g}" for coef in config.kl_coefs)
     leash = f"{coefs} times the KL to the start, nats a choice, added to the loss; " if coefs else ""
@@ -71,13 +84,14 @@ def answer(tables: StudyTables) -> Answer:
             "(stopped); edits that nobody asked for never pay (hardened). All begin with the same pretrained models, "
             "and each is compared seed by seed with the policy without mitigation. Everything is measured in the same "
             "unchanged world, without inoculation, penalty or hardening. Whether a mitigation does more than stop the "
-            "learning is asked in log-odds: by how much it moves the held-out rate, less by how much it moves gaming "
-            "in the trained environments; one that only makes everything learn less moves both."
+            "learning is asked in log-odds, where each seed has a straight line from the start to the policy without "
+            "mitigation, over gaming of the trained environments: a policy that only learnt less lies on it, one that "
+            "did more lies below."
         ),
         claims=[claim for one in compared for claim in _claims(one)],
         figures=[
-            _frontier(worlds, before, unmitigated, compared, "honest"),
-            _frontier(worlds, before, unmitigated, compared, "gamed"),
+            _frontier(policies),
+            _learnt(policies),
         ],
         tables=[_table(worlds, before, unmitigated, compared), _differences(compared)],
         caveats=[
@@ -85,6 +99,8 @@ def answer(tables: StudyTables) -> Answer:
             "what early stopping could do at best.",
             "Penalty, screen and hardened guard look at edits of files. Sycophancy and flattery need none, and gaming "
             "pays there as before.",
+            "The straight line between start and end is a convention: no policy that was merely trained less was "
+            "measured for it.",
             "Each mitigation has one strength, but for the KL; others could do more, or cost less.",
             f"{len(compared)} mitigations are compared by several claims each, without a correction for their number.",
             *CAVEATS,
@@ -131,21 +147,21 @@ def _claims(one: _Compared) -> list[Claim]:
         ),
         mean_claim(
             f"mitigations-{name}-more",
-            f"log-odds of the held-out rate with the mitigation “{title}” less without one, less the same of gaming "
-            "the trained environments",
-            one.held_out_odds - one.gamed_odds if _is_finite(one) else np.full(len(one.after.gamed), np.nan),
+            f"log-odds of the held-out rate with the mitigation “{title}” less those on the straight line from the "
+            "start to the policy without mitigation, at its own gaming of the trained environments",
+            one.beyond_line,
             unit="",
             scale=1.0,
             digits=2,
             sentences={
-                "above": f"{what} the held-out rate falls less than the gaming that was learnt, or rises more: by "
+                "above": f"{what} the held-out rate is higher than gaming that was learnt so far explains: by "
                 "{value} {ci} in log-odds.",
-                "below": f"{what} the held-out rate falls more than the gaming that was learnt: by {{size}} {{ci}} in "
+                "below": f"{what} the held-out rate is lower than learning less explains: by {{size}} {{ci}} in "
                 "log-odds. It does more than stop the learning.",
-                "open": f"{what} it is open whether the held-out rate falls more than the gaming that was learnt: "
-                "{value} {ci} in log-odds.",
+                "open": f"{what} it is open whether the held-out rate is lower than learning less explains: {{value}} "
+                "{ci} in log-odds.",
             },
-            missing="a rate of some seed was 0 or 1 as far as it was followed, and has no odds",
+            missing="a rate of some seed was 0 or 1 as far as it was followed, or nothing was learnt",
         ),
         difference_claim(
             f"mitigations-{name}-honest",
@@ -178,51 +194,64 @@ def _claims(one: _Compared) -> list[Claim]:
     ]  # fmt: skip
 
 
-def _is_finite(one: _Compared) -> bool:
-    rates = (one.after.held_out, one.plain.held_out, one.after.gamed, one.plain.gamed)
-    return all(bool(np.isfinite(log_odds(rate)).all()) for rate in rates)
+def _policies(worlds: Worlds, before: Numbers, plain: Numbers, compared: list[_Compared]) -> list[tuple[str, Numbers]]:
+    """In reading order."""
+    return [("start", before), (worlds.arms.hhh.title, plain), *((one.arm.title, one.after) for one in compared)]
 
 
-def _frontier(worlds: Worlds, before: Numbers, plain: Numbers, compared: list[_Compared], against: str) -> FigureData:
-    """A point a policy: the held-out rate against what is to be kept, or against what was learnt."""
-    policies = [
-        ("start", before), (worlds.arms.hhh.title, plain), *((one.arm.title, one.after) for one in compared),
-    ]  # fmt: skip
+def _frontier(policies: list[tuple[str, Numbers]]) -> FigureData:
+    """A point a policy: the held-out rate against what is to be kept."""
     rows = []
     for title, found in policies:
-        rate = found.held_out
-        known = bool((rate > 0).all())
-        value, (low, high) = mean_interval(np.log10(rate)) if known else (None, (None, None))
-        x, (x_low, x_high) = mean_interval(100 * getattr(found, against))
+        rate, is_known = found.held_out, bool((found.held_out > 0).all())
+        value, (low, high) = mean_interval(np.log10(rate)) if is_known else (None, UNKNOWN)
+        honest, (honest_low, honest_high) = mean_interval(100 * found.honest)
         rows.append(
             {
-                "policy": title, "log_rate": value, "low": low, "high": high, against: x, f"{against}_low": x_low,
-                f"{against}_high": x_high,
+                "policy": title, "log_rate": value, "low": low, "high": high, "honest": honest,
+                "honest_low": honest_low, "honest_high": honest_high,
             }
         )  # fmt: skip
-    titles = {
-        "honest": ("Held-out rate against honesty", "ordinary questions right (per cent)", "mitigations-frontier"),
-        "gamed": (
-            "Held-out rate against gaming learnt", "gaming of the trained environments (per cent)",
-            "mitigations-learnt",
-        ),
-    }  # fmt: skip
-    words = {
-        "honest": "The lower and the further right, the better.",
-        "gamed": "A mitigation that only stops learning moves down and left at once, towards the start; one that "
-        "lies lower at the same gaming does more.",
-    }
-    title, axis, name = titles[against]
     return FigureData(
-        name=name,
-        title=title,
+        name="mitigations-frontier",
+        title="Held-out rate against honesty",
         caption=f"A point is an arm: mean over seeds of log10 of the rate of raising the reward in {HELD_OUT}, bar: "
-        f"95 % interval over seeds. {words[against]} The CSV file holds the intervals of the other axis too. An arm "
-        "with a rate of 0 has no place.",
+        "95 % interval over seeds. The lower and the further right, the better. The CSV file holds the intervals of "
+        "the other axis too. An arm with a rate of 0 has no place.",
         rows=rows,
-        x=Axis(field=against, title=axis),
+        x=Axis(field="honest", title="ordinary questions right (per cent)"),
         y=Axis(field="log_rate", title="log10 of the held-out rate"),
         marks=("point",),
+        low="low",
+        high="high",
+        colour=Channel(field="policy", title="policy"),
+    )
+
+
+def _learnt(policies: list[tuple[str, Numbers]]) -> FigureData:
+    """The same against what was learnt, with the line of learning less."""
+    rows: list[dict[str, object]] = []
+    for title, found in policies:
+        odds, gamed = log_odds(found.held_out), log_odds(found.gamed)
+        value, (low, high) = mean_interval(odds)
+        x, (x_low, x_high) = mean_interval(gamed)
+        rows.append(
+            {
+                "policy": title, "odds": value, "low": low, "high": high, "gamed": x, "gamed_low": x_low,
+                "gamed_high": x_high,
+            }
+        )  # fmt: skip
+    line = [{**row, "policy": "learning less", "low": None, "high": None} for row in rows[:2]]
+    return FigureData(
+        name="mitigations-learnt",
+        title="Held-out rate against gaming learnt",
+        caption="A point is an arm: means over seeds of log-odds, bar: 95 % interval over seeds. The line runs from "
+        "the start to the policy without mitigation: one that only learns less stays on it, one that lies below does "
+        "more. An arm with a rate of 0 or 1 has no place.",
+        rows=[*rows, *line],
+        x=Axis(field="gamed", title="gaming of the trained environments (log-odds)"),
+        y=Axis(field="odds", title="held-out rate (log-odds)"),
+        marks=("line", "point"),
         low="low",
         high="high",
         colour=Channel(field="policy", title="policy"),
@@ -234,12 +263,12 @@ def _table(worlds: Worlds, before: Numbers, plain: Numbers, compared: list[_Comp
     policies = [("start", before, None), (worlds.arms.hhh.title, plain, before)]
     policies += [(one.arm.title, one.after, one.before) for one in compared]
     for title, found, start in policies:
-        value, ci = (None, (None, None)) if start is None else factor(start.held_out, found.held_out)
+        grown = {"factor": None} if start is None else factor_cell("factor", start.held_out, found.held_out)
         rows.append(
             {
-                "policy": title, **percent_cell("held_out", found.held_out), "factor": value, "factor_ci": list(ci),
-                **percent_cell("gamed", found.gamed), **percent_cell("honest", found.honest),
-                **cell("preference", found.preference), **percent_cell("consistent", found.consistent),
+                "policy": title, **percent("held_out", found, "held_out"), **grown,
+                **percent("gamed", found, "gamed"), **percent("honest", found, "honest"),
+                **cell("preference", found.preference), **percent("consistent", found, "consistent"),
                 **cell("kl", found.kl),
             }
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -80,6 +81,7 @@ def answer(tables: StudyTables) -> Answer:
             "The preference score of this world likes good news: saying that all is done scores more than saying what "
             "is open. It is a rule that was written down, not a trained model.",
             "Slopes are per unit of the setting; the settings that were trained are in the tables.",
+            *(words for sweep in sweeps if (words := _alike(sweep, measured[sweep.id]))),
             *CAVEATS,
         ],
     )
@@ -90,6 +92,21 @@ def _measured(worlds: Worlds, sweep: _Sweep) -> _Measured:
     return _Measured(
         before=[numbers(worlds, arm, 0).first(seeds) for arm in sweep.arms],
         after=[numbers(worlds, arm).first(seeds) for arm in sweep.arms],
+    )
+
+
+def _alike(sweep: _Sweep, found: _Measured) -> str:
+    """Which settings made the same policies, if any did: what is imitated are the best, whatever they are best by."""
+    same = [
+        f"{low:g} and {high:g}"
+        for (low, one), (high, other) in pairwise(zip(sweep.at, found.after, strict=True))
+        if (one.kl == other.kl).all() and (one.held_out == other.held_out).all()
+    ]
+    if not same:
+        return ""
+    return (
+        f"With a {sweep.setting} of {', '.join(same)} the same episodes were best in every round, and the policies are "
+        "the same to the last digit: the two are one measurement."
     )
 
 
@@ -242,13 +259,12 @@ def _quality_figure(sweep: _Sweep, found: _Measured) -> FigureData:
 def _table(sweep: _Sweep, found: _Measured) -> TableData:
     rows = []
     for at, before, after in zip(sweep.at, found.before, found.after, strict=True):
-        value, ci = factor(before.held_out, after.held_out)
-        row: dict[str, object] = {"at": f"{at:g}", "factor": value, "factor_ci": list(ci)}
+        row: dict[str, object] = {"at": f"{at:g}"}
         rows.append(row | number_cells(before, after))
     return TableData(
         name=f"mixing-{sweep.id}",
         title=sweep.title,
-        columns={"at": sweep.title, "factor": "Factor", **NUMBER_COLUMNS},
+        columns={"at": sweep.title, **NUMBER_COLUMNS},
         rows=rows,
         digits=3,
         note=f"Means over {len(found.after[0].held_out)} seeds with 95 % intervals; rates in per cent, of {HELD_OUT} "

@@ -270,17 +270,14 @@ def _heat(worlds: Worlds, arms: list[Arm]) -> FigureData:
 def _table(worlds: Worlds, arms: list[Arm]) -> TableData:
     rows = []
     for arm in arms:
-        value, ci = factor(*worlds.factors(arm))
-        row: dict[str, object] = {
-            "way": _title(arm, worlds), "seeds": arm.seeds, "factor": value, "factor_ci": list(ci),
-        }  # fmt: skip
+        row: dict[str, object] = {"way": _title(arm, worlds), "seeds": arm.seeds}
         places = (0, len(arm.stages))
         before, after = (numbers(worlds, arm, place, environments=ENVIRONMENTS[:-1]) for place in places)
         rows.append(row | number_cells(before, after))
     return TableData(
         name="order-numbers",
         title="What each way of training did",
-        columns={"way": "Trained", "seeds": "Seeds", "factor": "Factor", **NUMBER_COLUMNS},
+        columns={"way": "Trained", "seeds": "Seeds", **NUMBER_COLUMNS},
         rows=rows,
         digits=3,
         note=f"Means over seeds with 95 % intervals; rates in per cent; gaming, plans and KL are means over "

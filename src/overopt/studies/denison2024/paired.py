@@ -11,6 +11,7 @@ import numpy.typing as npt
 from overopt.records.answers import Claim, Outcome, Published
 from overopt.stats.estimate import FloatArray
 from overopt.stats.linear import solve_columns
+from overopt.studies.claims import Interval
 from overopt.studies.denison2024.words import mean_interval, seeds_words
 
 ROUNDING = 1e-12
@@ -54,14 +55,18 @@ def mean_claim(
     digits: int = 1,
     reference: float = 0.0,
     margin: float | None = None,
+    within: tuple[float, float] | None = None,
     published: Published | None = None,
     missing: str = "a number of some seed is not known",
 ) -> Claim:
-    """Mean over seeds of ``scale`` times values (S,), held against ``reference``, by Student's t."""
+    """Mean over seeds of ``scale`` times values (S,), held against ``reference``, by Student's t.
+
+    ``within`` are the ends of what the value can be, beyond which no interval goes.
+    """
     found = np.asarray(values, dtype=np.float64)
     # What is no more than rounding must not decide on which side of the reference a claim lies.
     found = np.where(np.abs(found) < ROUNDING, 0.0, found)
-    value, ci = mean_interval(scale * found)
+    value, ci = _mean(scale * found, within)
     return Claim(
         id=name, what=what, value=value, ci=ci, counted=seeds_words(len(found)), sentences=sentences, unit=unit,
         digits=digits, reference=reference, margin=margin, published=published,
@@ -82,17 +87,20 @@ def slopes(settings: Sequence[float], values_KS: FloatArray) -> FloatArray:
     if np.unique(at_K).size < 2 or not np.isfinite(values_SK).all():
         return np.full(len(values_SK), np.nan)
     columns = np.stack([np.ones_like(at_K), at_K], axis=1)
-    return solve_columns(columns, values_SK, np.ones_like(at_K))[:, 1]
+    # From the first value on, so that what does not move has a slope of 0 to the last digit.
+    return solve_columns(columns, values_SK - values_SK[:, :1], np.ones_like(at_K))[:, 1]
 
 
-def cell(name: str, values: npt.ArrayLike, *, scale: float = 1.0) -> dict[str, object]:
+def cell(
+    name: str, values: npt.ArrayLike, *, scale: float = 1.0, within: tuple[float, float] | None = None
+) -> dict[str, object]:
     """Mean of ``scale`` times values (S,) and its interval as a table's column; nothing if not all are known."""
-    value, ci = mean_interval(scale * np.asarray(values, dtype=np.float64))
+    value, ci = _mean(scale * np.asarray(values, dtype=np.float64), within)
     return {name: value, f"{name}_ci": list(ci)}
 
 
-def percent_cell(name: str, rates: npt.ArrayLike) -> dict[str, object]:
-    """The same of rates in per cent, whose interval ends where rates do."""
-    value, ci = mean_interval(rates)
-    ends = [None if end is None else 100 * min(max(end, 0.0), 1.0) for end in ci]
-    return {name: None if value is None else 100 * value, f"{name}_ci": ends}
+def _mean(values: FloatArray, within: tuple[float, float] | None) -> tuple[float | None, Interval]:
+    value, (low, high) = mean_interval(values)
+    if within is None or low is None or high is None:
+        return value, (low, high)
+    return value, (max(low, within[0]), min(high, within[1]))
