@@ -166,7 +166,7 @@ def estimate_game(
         exact = exact_rates(model, environment, tolerance=tolerance)
         for one in counted_beside(model, exact, episodes=episodes, seed=seed):
             rows.append(_estimate(environment, one.fact, 0, one.counted, one.exact, one.deviation))
-    exact_both = exact_rates(model, HELD_OUT, tolerance=min(tolerance, 1e-11)).rate("both")
+    exact_both = exact_rates(model, HELD_OUT, tolerance=tolerance / 100).rate("both")
     for number in range(rare_draws):
         for found in rare_rates(model, "both", seed=stream_seed(seed, "rare", number)).values():
             error = found.relative_error * found.value

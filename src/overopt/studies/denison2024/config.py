@@ -87,7 +87,7 @@ PRESETS = {
     "smoke": DenisonConfig(
         seeds=2,
         sweep_seeds=1,
-        model=GameModelConfig(episodes=16_000, steps=120),
+        model=GameModelConfig(episodes=8_000, steps=80),
         training=GameTrainingConfig(rounds=1, prompts=16, samples=8),
         ordinary_shares=(0.0,),
         preference_weights=(0.0,),
@@ -95,7 +95,7 @@ PRESETS = {
         away_episodes=200,
         tolerance=1e-5,
         counted=2_048,
-        rare_draws=2,
+        rare_draws=1,
         path_rounds=3,
         drawn=512,
         shown=1,
