@@ -364,9 +364,7 @@ def _figures(worlds: Worlds, cells: pl.DataFrame, draws: pl.DataFrame) -> list[F
                 low="low",
                 high="high",
                 colour=Channel(field="environment", title=""),
-                shape=Channel(field="kind", title="", values=kinds[1:])
-                if len({r["kind"] for r in ratios}) > 1
-                else None,
+                shape=Channel(field="kind", title="", values=kinds[1:]) if has_none else None,
                 reference=1.0,
             )
         )
