@@ -207,6 +207,8 @@ def _figure(worlds: Worlds, arms: list[Arm]) -> FigureData:
     for arm in arms:
         last = len(arm.stages)
         for words, fact, environment in _measured(worlds, arm):
+            if fact == "attempted":
+                continue
             for place, when in ((0, "start"), (last, "trained"), (last + 1, "trained away")):
                 rates = worlds.over_seeds(arm, place, fact, environment)
                 cell = rate_cell("rate", rates, worlds.missing(arm, place, environment))

@@ -144,9 +144,10 @@ def _line_claim(worlds: Worlds, arm: Arm, zero: Arm, main: Arm, seeds: int) -> C
         own,
         times=1.5,
         sentences={
-            "above": f"At rho {rho} the factor is above the line between the controls: log2 {{value}} {{ci}}.",
-            "below": f"At rho {rho} the factor is below the line between the controls: log2 {{value}} {{ci}}; more "
-            "than the plans' frequency depends on rho.",
+            "above": f"At rho {rho} the factor is above the line between the controls: log2 {{value}} {{ci}}; it grows "
+            "more slowly than in proportion to rho.",
+            "below": f"At rho {rho} the factor is below the line between the controls: log2 {{value}} {{ci}}; it grows "
+            "faster than in proportion to rho, which plans that become more frequent alone do not explain.",
             "equal": f"At rho {rho} the factor is that of the straight line between the controls within 1.5 times: "
             "log2 {value} {ci}.",
             "open": f"Whether the factor at rho {rho} lies on the line between the controls is open: log2 {{value}} "

@@ -333,6 +333,7 @@ def _figures(worlds: Worlds, cells: pl.DataFrame, draws: pl.DataFrame) -> list[F
                 }
             )  # fmt: skip
     kinds = ("enumerated", "counted", "none counted: upper end")
+    has_none = any(row["kind"] == kinds[-1] for row in ratios)
     figures = [
         FigureData(
             name="estimators-overlay",
@@ -363,7 +364,7 @@ def _figures(worlds: Worlds, cells: pl.DataFrame, draws: pl.DataFrame) -> list[F
                 low="low",
                 high="high",
                 colour=Channel(field="environment", title=""),
-                shape=Channel(field="kind", title="", values=kinds[1:]),
+                shape=Channel(field="kind", title="", values=kinds[1:]) if has_none else None,
                 reference=1.0,
             )
         )
