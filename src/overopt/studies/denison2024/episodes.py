@@ -256,7 +256,7 @@ def _sample(row: Mapping[str, Any], title: str) -> Sample:
         place=title if title in ("start", "trained away") else f"after {title}",
         completion=transcript(row),
         numbers={
-            "log p": known(row["logprob"]), "alike": float(row["alike"]), "drawn": float(row["drawn"]),
+            "log p": known(row["logprob"]), "alike": row["alike"], "drawn": row["drawn"],
         },
         diff=left_changed(row),
     )  # fmt: skip
