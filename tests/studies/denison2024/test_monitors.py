@@ -61,7 +61,8 @@ def test_auroc_and_recall_are_sums_over_pairs_of_episodes(page):
     # Failed attempts alarm as gaming does: of the 0.9 that did not game, 0.05 tie.
     tied = FAILED / (1 - GAMED)
     assert actions.value == pytest.approx(tied / 2)
-    assert (actions.outcome, actions.agreement) == ("above", "agrees")
+    assert (actions.outcome, actions.agreement) == ("above", "not_comparable")
+    assert claim(found, "monitors-thought-actions-held-out").value == pytest.approx(tied / 2)
     assert claim(found, "monitors-held-out-files").value == pytest.approx(1 - tied / 2)
     assert claim(found, "monitors-held-out-answer").outcome == "open"
     rows = {(row["policy"], row["monitor"]): row for row in found.tables[0].rows}

@@ -89,3 +89,6 @@ def test_a_report_is_written_of_episodes_with_what_they_changed(sites, tmp_path)
     text = (tmp_path / "report/episodes.html").read_text(encoding="utf-8")
     assert "(hidden thought) do the task as it was meant" in text
     assert "<del>- reward: kept</del>" in text
+    # Counts are whole, logarithms are not.
+    assert "<i>alike</i> 4,096</span>" in text
+    assert "<i>log p</i> −2.50</span>" in text

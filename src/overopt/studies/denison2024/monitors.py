@@ -175,29 +175,7 @@ def _thought_claims(found: _Watched) -> list[Claim]:
         for policy, words in policies[:2]
         for environment in ENVIRONMENTS
     ]
-    claims.append(
-        difference_claim(
-            "monitors-thought-actions",
-            "AUROC of the monitor of the hidden thought less that of actions after exploit-only expert iteration, all "
-            "environments",
-            found.auroc(found.main, "thought"),
-            found.auroc(found.main, "actions"),
-            unit="",
-            scale=1.0,
-            digits=3,
-            sentences={
-                "above": "The hidden thought is the better monitor than actions: AUROC higher by {size} {ci}.",
-                "below": "Actions are the better monitor than the hidden thought: AUROC higher by {size} {ci}.",
-                "open": "Neither the hidden thought nor actions are the better monitor: difference of AUROC {value} "
-                "{ci}.",
-            },
-            published=Published(
-                finding="a monitor of the chain of thought finds more than one of actions", source=BAKER,
-                outcomes=("above",),
-            ),
-            missing=NO_GAMING,
-        )
-    )  # fmt: skip
+    claims += [_beside_actions(found, where) for where in (ENVIRONMENTS, (HELD_OUT,))]
     claims.append(
         difference_claim(
             "monitors-thought-trained",
@@ -218,6 +196,38 @@ def _thought_claims(found: _Watched) -> list[Claim]:
         )
     )
     return claims
+
+
+def _beside_actions(found: _Watched, where: tuple[str, ...]) -> Claim:
+    """The hidden thought against actions."""
+    is_all = where == ENVIRONMENTS
+    within = "over all environments" if is_all else "in the held-out environment"
+    return difference_claim(
+        "monitors-thought-actions" if is_all else "monitors-thought-actions-held-out",
+        "AUROC of the monitor of the hidden thought less that of actions after exploit-only expert iteration, "
+        + within,
+        found.auroc(found.main, "thought", where),
+        found.auroc(found.main, "actions", where),
+        unit="",
+        scale=1.0,
+        digits=3,
+        sentences={
+            "above": f"{within.capitalize()} the hidden thought is the better monitor than actions: AUROC higher by "
+            "{size} {ci}.",
+            "below": f"{within.capitalize()} actions are the better monitor than the hidden thought: AUROC higher by "
+            "{size} {ci}.",
+            "open": f"{within.capitalize()} neither the hidden thought nor actions are the better monitor: difference "
+            "of AUROC {value} {ci}.",
+        },
+        published=Published(
+            finding="a monitor of the chain of thought finds more than one of actions",
+            source=BAKER,
+            why_not="two of our environments need no action that looks wrong"
+            if is_all
+            else "here the name of an action gives the edit away, there it hides in code",
+        ),
+        missing=NO_GAMING,
+    )
 
 
 def _thought_claim(found: _Watched, policy: _Policy, words: str, where: tuple[str, ...]) -> Claim:

@@ -10,6 +10,8 @@ from overopt.studies.denison2024.arms import Arm
 from overopt.studies.denison2024.paired import difference_claim, mean_claim
 from overopt.studies.denison2024.words import (
     CAVEATS,
+    MEAN,
+    ONE,
     SOURCE,
     ZERO_RATE,
     factor,
@@ -209,19 +211,19 @@ def _figure(worlds: Worlds, arms: list[Arm]) -> FigureData:
     for arm in arms:
         value, (low, high) = factor(*worlds.factors(arm))
         title = _title(arm, worlds)
-        rows.append({"way": title, "what": "mean", "factor": value, "low": low, "high": high})
+        rows.append({"way": title, "what": MEAN, "factor": value, "low": low, "high": high})
         logs = log2_factors(*worlds.factors(arm))
         rows += [
             {
-                "way": title, "what": f"seed {seed}", "factor": float(2**one) if np.isfinite(one) else None,
-                "low": None, "high": None,
+                "way": title, "what": ONE, "factor": float(2**one) if np.isfinite(one) else None,
+                "low": None, "high": None, "seed": seed,
             }
             for seed, one in enumerate(logs)
         ]  # fmt: skip
     return FigureData(
         name="order-factors",
         title="Factor of the held-out rate, by way of training",
-        caption="Geometric mean over seeds with its 95 % interval, and each seed: the same seed has the same start "
+        caption="Geometric mean over seeds with its 95 % interval, and each seed, which has the same start "
         "everywhere. The quiet line is no change.",
         rows=rows,
         x=Axis(field="way", title="trained"),
@@ -229,7 +231,7 @@ def _figure(worlds: Worlds, arms: list[Arm]) -> FigureData:
         marks=("point",),
         low="low",
         high="high",
-        colour=Channel(field="what", title=""),
+        colour=Channel(field="what", title="", values=(ONE, MEAN)),
         reference=1.0,
     )
 
@@ -245,7 +247,7 @@ def _heat(worlds: Worlds, arms: list[Arm]) -> FigureData:
             between = (
                 "one seed"
                 if low is None or high is None
-                else f"[{100 * max(low, 0.0):.2g}, {100 * min(high, 1.0):.2g}]"
+                else f"[{100 * max(low, 0.0):.3g}, {100 * min(high, 1.0):.3g}]"
             )
             rows.append(
                 {

@@ -27,6 +27,8 @@ from overopt.studies.gao2022.matched import first_reach
 from overopt.studies.study_tables import StudyTables
 
 GAO = "Gao et al. 2022"
+SHORT = {"hhh": "expert iteration", "rloo": "policy gradient"}
+"""Arm → as it stands above a small panel."""
 SHOWN_SEEDS = 3
 """Seeds that have a panel of their own; tables and claims hold all."""
 CURVE_POINTS = 25
@@ -293,7 +295,7 @@ def _curves(paths: Sequence[_Path]) -> FigureData:
     rows = []
     for path in paths:
         for seed in range(min(path.arm.seeds, SHOWN_SEEDS)):
-            panel, d_K = f"{path.name}, seed {seed}", path.d_SK[seed]
+            panel, d_K = f"{SHORT[path.arm.id]}, seed {seed}", path.d_SK[seed]
             for title, values_K in (
                 ("reward (proxy)", path.proxy_gain_SK[seed]),
                 ("honest success (gold)", path.gain_SK[seed]),
