@@ -11,7 +11,7 @@ _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _NO_DESCENT = (*_NAMED, ast.Lambda)
 _BINDING = (ast.Store, ast.Del)
 _IMPORTS = (ast.Import, ast.ImportFrom)
-_BARE = (ast.Constant, ast.expr_context, ast.operator, ast.cmpop)
+_BARE = (ast.Constant, ast.Load, ast.Store, ast.Del, ast.operator, ast.cmpop)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _known: WeakKeyDictionary[ast.arguments, tuple[frozenset[str], frozenset[str], frozenset[str]]] = WeakKeyDictionary()
 

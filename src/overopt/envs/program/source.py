@@ -27,7 +27,7 @@ _IN_LOOPS = (ast.Break, ast.Continue)
 _LOOPS = (ast.For, ast.While)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _TELLING = frozenset((*_IN_FUNCTIONS, *_IN_LOOPS, *_LOOPS, *_FUNCTIONS, ast.ClassDef, ast.If))
-_BARE = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+_BARE = (ast.Load, ast.Store, ast.Del, ast.And, ast.Or, ast.operator, ast.unaryop, ast.cmpop)
 """Kinds of nodes that hold nothing: a level of the tree, and no more."""
 
 
