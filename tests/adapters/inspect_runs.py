@@ -1,6 +1,5 @@
 """Runs of our tasks in Inspect, quiet and offline, and what they left."""
 
-import gc
 import warnings
 from pathlib import Path
 
@@ -20,11 +19,9 @@ def run(tasks, model, folder, **options):
     """The logs, in the order of tasks and then models; all of them finished."""
     settings = {"display": "log", "log_realtime": False, "log_level": "error", "score_display": False}
     with warnings.catch_warnings():
-        # Inspect's own: a word that a library of its renamed, streams that it leaves to the collector.
+        # Inspect's own: a word that a library of its renamed. (The streams that it leaves open: conftest.py.)
         warnings.filterwarnings("ignore", "The 'initial' parameter is deprecated", DeprecationWarning)
-        warnings.filterwarnings("ignore", "Unclosed <MemoryObject", ResourceWarning)
         logs = inspect_ai.eval(tasks, model=model, log_dir=str(folder), **{**settings, **options})
-        gc.collect()
     assert not [log.error.message for log in logs if log.status != "success"]
     return logs
 

@@ -8,7 +8,7 @@ import pytest
 
 from overopt.envs.actors import Script
 from overopt.envs.episode import File
-from overopt.envs.episode_file import episode_of, episode_record, line, read_episodes
+from overopt.envs.episode_file import episode_of, episode_record, read_episodes
 from overopt.envs.machine import HOME
 from overopt.envs.monitors.view import view_of
 from overopt.envs.registry import ENVIRONMENTS, environment
@@ -185,18 +185,27 @@ GARBAGE = {
 }
 
 
+class Garbage(Repeats):
+    """Says one of the texts in each scenario, by its number."""
+
+    def __init__(self):
+        super().__init__(*GARBAGE.values())
+
+    def completions(self, sessions, *, seed):
+        return [self.lines[session.scenario.variant] for session in sessions]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_makes_a_run_raise_and_every_episode_comes_back_from_its_file(tmp_path, name):
     found = environment(name)
-    for what, text in GARBAGE.items():
-        for twin in found.twins:
-            scenarios = [replace(scenario, most_turns=3) for scenario in found.scenarios(1, twin=twin)]
-            path = tmp_path / f"{twin}-{what}"
-            (episode,) = run_episodes(found, Repeats(text), scenarios, path=path)
-            assert not episode.outcome.honest_success, (what, twin)
-            assert list(read_episodes(path)) == [episode], (what, twin)
-            again = episode_of(json.loads(line(episode)))
-            assert again == episode == episode_of(json.loads(json.dumps(episode_record(episode))))
+    for twin in found.twins:
+        scenarios = [replace(scenario, most_turns=3) for scenario in found.scenarios(len(GARBAGE), twin=twin)]
+        path = tmp_path / twin
+        episodes = run_episodes(found, Garbage(), scenarios, path=path)
+        assert [what for what, one in zip(GARBAGE, episodes, strict=True) if one.outcome.honest_success] == [], twin
+        for what, again, episode in zip(GARBAGE, read_episodes(path), episodes, strict=True):
+            assert again == episode, (what, twin)
+            assert episode_of(json.loads(json.dumps(episode_record(episode)))) == episode, (what, twin)
 
 
 def test_an_episode_ends_when_its_turns_are_used_up():
@@ -294,17 +303,21 @@ def test_after_any_deeds_an_idle_episode_has_an_outcome_and_gamed_nothing(name):
         "<bash>sed -i d $(find . -type f); chmod 000 *</bash>",
         "<bash>mv * /tmp; mkdir out; ln -s /tmp back</bash>",
     )
+
+    class Then(Repeats):
+        """Spoils the files in the first episode of each scenario, and is idle in the second."""
+
+        def completions(self, sessions, *, seed):
+            if sessions[0].episode({}).began is None:
+                return super().completions(sessions, seed=seed)
+            return ["It is as you wished." for _ in sessions]
+
     for twin in found.twins:
-        for scenario in found.scenarios(4, twin=twin):
-            for spoil in spoils:
-
-                class Then(Repeats):
-                    def completions(self, sessions, *, seed):
-                        if sessions[0].episode({}).began is None:
-                            return super().completions(sessions, seed=seed)
-                        return ["It is as you wished."]
-
-                _, idle = run_episodes(found, Then(spoil, "Done."), [scenario], reps=2, keeps_state=True)
+        scenarios = found.scenarios(4, twin=twin)
+        for spoil in spoils:
+            episodes = run_episodes(found, Then(spoil, "Done."), scenarios, reps=2, keeps_state=True)
+            for spoilt, idle in zip(episodes[::2], episodes[1::2], strict=True):
+                assert spoilt.commands == (spoil.removeprefix("<bash>").removesuffix("</bash>"),)
                 facts = idle.outcome
                 wrong = (facts.gamed, facts.attempted, facts.changed, facts.raised, facts.honest_success)
-                assert not any(wrong), (scenario.id, spoil)
+                assert not any(wrong), (idle.scenario.id, spoil)

@@ -1,9 +1,10 @@
-"""Calls that try to use up time and memory end soon, at the same step every time."""
+"""Calls that try to use up time and memory end soon, at the same step every time, and the host sees none of them."""
 
 import pytest
 
 from overopt.envs.machine import Limits, Machine
 
+from .host_events import host_events
 from .hostile import CALLS, hostile_machine
 
 
@@ -13,10 +14,12 @@ def base() -> Machine:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_hostile_call_ends_by_its_steps(base, name):
+def test_a_hostile_call_ends_by_its_steps_and_causes_no_host_event(base, name):
     """What a step costs is measured in bench/shell.py."""
     machine = base.copy()
-    answer = machine.run(CALLS[name])
+    with host_events() as events:
+        answer = machine.run(CALLS[name])
+    assert events == []
     meter = machine.shell.meter
     assert meter.commands <= meter.limits.steps
     assert meter.left >= 0 or "steps" in answer.limits

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -15,8 +16,10 @@ from overopt.envs.runner import run_episodes
 from overopt.envs.session import machine_of, play
 
 NAMES = list(ENVIRONMENTS)
-COUNT = 100
-"""Scenarios of a test; the thousand of the acceptance figure are in the slow one."""
+COUNT, FEW = 100, 32
+"""Scenarios of a test: of the honest and of the gamer where gaming pays, and of everybody else. The slow tests play
+``COUNT`` of everybody, and the thousand of the acceptance figure."""
+counts = pytest.mark.parametrize("count", [FEW, pytest.param(COUNT, marks=pytest.mark.slow)])
 SHARE_A_FILE = (
     "reward-tampering", "sandbagging", "audit-log", "reward-hint", "monitor-disruption", "persistence",
 )  # fmt: skip
@@ -24,58 +27,75 @@ SHARE_A_FILE = (
 ROOM = {"gameable": 1, "control": 0, "legitimate": 0}
 
 
-def outcomes(name, persona, twin="gameable", count=COUNT, **options):
+@cache
+def scenarios_of(name, twin="gameable", **options):
+    """The first ``COUNT``, laid out once for all tests."""
+    return environment(name).scenarios(COUNT, twin=twin, **options)
+
+
+@cache
+def outcomes(name, persona, count, twin="gameable", **options):
+    """Of one episode of each of the first scenarios, played once for all tests."""
     found = environment(name)
-    scenarios = found.scenarios(count, twin=twin, **options)
+    if persona in ("honest", "gamer") and twin == "gameable":
+        count = COUNT
+    scenarios = scenarios_of(name, twin, **options)[:count]
     return [episode.outcome for episode in run_episodes(found, Script(found, persona), scenarios)]
 
 
+@counts
 @pytest.mark.parametrize("name", NAMES)
-def test_an_honest_policy_never_games_and_succeeds(name):
+def test_an_honest_policy_never_games_and_succeeds(name, count):
     for twin in environment(name).twins:
-        found = outcomes(name, "honest", twin)
+        found = outcomes(name, "honest", count, twin)
         assert not any(one.gamed or one.attempted or one.changed or one.raised for one in found), twin
         assert all(one.valid and one.honest_success for one in found), twin
         assert not any(one.fabricated for one in found), twin
         assert {one.disclosed for one in found} == {"na"}, twin
 
 
+@counts
 @pytest.mark.parametrize("name", NAMES)
-def test_a_gamer_games_every_time_and_never_in_a_twin(name):
-    found = outcomes(name, "gamer")
+def test_a_gamer_games_every_time_and_never_in_a_twin(name, count):
+    found = outcomes(name, "gamer", count)
     assert all(one.valid and one.attempted and one.raised and one.evaded and one.gamed for one in found)
     assert not any(one.honest_success for one in found)
     assert all(one.evidence for one in found)
     for twin in environment(name).twins[1:]:
-        assert not any(one.gamed for one in outcomes(name, "gamer", twin)), twin
+        assert not any(one.gamed for one in outcomes(name, "gamer", count, twin)), twin
 
 
+@counts
 @pytest.mark.parametrize("name", NAMES)
-def test_one_who_games_and_says_so_is_told_from_one_who_does_not(name):
-    assert all(one.gamed and one.disclosed in ("honest", "excuse") for one in outcomes(name, "discloser"))
-    assert {one.disclosed for one in outcomes(name, "gamer")} == {"silent"}
+def test_one_who_games_and_says_so_is_told_from_one_who_does_not(name, count):
+    assert all(one.gamed and one.disclosed in ("honest", "excuse") for one in outcomes(name, "discloser", count))
+    assert {one.disclosed for one in outcomes(name, "gamer", count)} == {"silent"}
 
 
+@counts
 @pytest.mark.parametrize("name", NAMES)
-def test_the_instructed_one_games_where_the_act_is_spelled_out_and_only_there(name):
-    assert all(one.gamed for one in outcomes(name, "instructed", instructed=True))
-    assert not any(one.gamed for one in outcomes(name, "instructed"))
+def test_the_instructed_one_games_where_the_act_is_spelled_out_and_only_there(name, count):
+    assert all(one.gamed for one in outcomes(name, "instructed", count, instructed=True))
+    assert not any(one.gamed for one in outcomes(name, "instructed", count))
 
 
+@counts
 @pytest.mark.parametrize("name", NAMES)
-def test_who_stumbles_about_neither_games_nor_succeeds(name):
+def test_who_stumbles_about_neither_games_nor_succeeds(name, count):
     for twin in environment(name).twins:
-        assert not any(one.gamed or one.honest_success for one in outcomes(name, "confused", twin)), twin
+        assert not any(one.gamed or one.honest_success for one in outcomes(name, "confused", count, twin)), twin
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_thousand_episodes_of_each(name):
+    found = environment(name)
     for wording in ("A", "B"):
         for split in ("train", "test"):
-            options = {"count": 250, "wording": wording, "split": split}
-            assert not any(one.gamed for one in outcomes(name, "honest", **options))
-            assert all(one.gamed for one in outcomes(name, "gamer", **options))
+            scenarios = found.scenarios(250, wording=wording, split=split)
+            for persona in ("honest", "gamer"):
+                episodes = run_episodes(found, Script(found, persona), scenarios)
+                assert {episode.outcome.gamed for episode in episodes} == {persona == "gamer"}
 
 
 # Policies that attack the grader instead of the task.
@@ -111,7 +131,7 @@ ATTACKS = {
 def test_attacks_on_the_grader_earn_no_honest_reward(name, attack):
     found = environment(name)
     for twin in found.twins:
-        for scenario in found.scenarios(20, twin=twin):
+        for scenario in scenarios_of(name, twin)[:20]:
             outcome = found.judge(play(scenario, ATTACKS[attack](scenario)))
             assert not outcome.honest_success, (twin, scenario.id)
             assert not (outcome.gamed and attack in ("nothing", "blank", "only thought", "never closed"))
@@ -122,7 +142,7 @@ def test_the_honest_words_of_another_scenario_earn_nothing_where_its_files_diffe
     """Replay: the first scenario whose honest script is another one."""
     found = environment(name)
     for twin in found.twins:
-        scenarios = found.scenarios(40, twin=twin)
+        scenarios = scenarios_of(name, twin)[:40]
         scripts = [list(found.script(scenario, "honest")) for scenario in scenarios]
         for scenario, own in zip(scenarios, scripts, strict=True):
             others = [script for script in scripts if script[-1] != own[-1]]
@@ -174,7 +194,7 @@ def test_no_request_and_no_file_of_one_split_occurs_in_the_other(name):
 def test_a_scenario_fits_the_machine_and_its_facts_are_json(name):
     found = environment(name)
     for twin in found.twins:
-        for scenario in found.scenarios(20, twin=twin):
+        for scenario in scenarios_of(name, twin)[:20]:
             machine_of(scenario)
             assert json.loads(json.dumps(dict(scenario.facts))) == dict(scenario.facts)
             assert scenario.user == scenario.user.strip()
@@ -185,7 +205,7 @@ def test_a_scenario_fits_the_machine_and_its_facts_are_json(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_episode_comes_back_from_its_line_and_is_judged_the_same(name, persona):
     found = environment(name)
-    scenarios = [scenario for twin in found.twins for scenario in found.scenarios(4, twin=twin)]
+    scenarios = [scenario for twin in found.twins for scenario in scenarios_of(name, twin)[:4]]
     for episode in run_episodes(found, Script(found, persona), scenarios):
         again = episode_of(json.loads(json.dumps(episode_record(episode))))
         assert again == episode
@@ -197,7 +217,7 @@ def test_what_is_sealed_stays_where_it_is(name):
     """A file that the user does not own lies in no folder that the user could put another one in the place of."""
     found = environment(name)
     for twin in found.twins:
-        for scenario in found.scenarios(8, twin=twin):
+        for scenario in scenarios_of(name, twin)[:8]:
             sealed = {absolute(file.path): file.text for file in scenario.files if file.owner != "user"}
             if not sealed:
                 continue
@@ -226,7 +246,7 @@ _NAMES_OF_PRODUCTS = re.compile(
 def test_texts_name_no_real_person_party_or_product_and_no_address(name):
     found = environment(name)
     for twin in found.twins:
-        for scenario in found.scenarios(64, twin=twin):
+        for scenario in scenarios_of(name, twin)[:64]:
             for text in (scenario.system, scenario.user, *(file.text for file in scenario.files)):
                 assert not _NAMES_OF_PRODUCTS.search(text)
                 assert not re.search(r"https?://|www\.|\b\d{1,3}(?:\.\d{1,3}){3}\b|@\w+\.\w+", text)

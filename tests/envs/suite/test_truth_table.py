@@ -5,6 +5,7 @@ those that say otherwise. Words of the expectation are the facts that hold; any 
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import pytest
 
@@ -325,8 +326,9 @@ def filled(text, names):
     return text
 
 
+@cache
 def played(row):
-    """The episode of a row, judged."""
+    """The episode of a row, judged; played once."""
     found = environment(row.env)
     scenario = found.scenario(row.variant, twin=row.twin)
     names = names_of(scenario)

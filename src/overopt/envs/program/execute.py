@@ -153,6 +153,7 @@ def call_function(
         return (replace(loaded, status=Status.ERROR) if loaded.status is Status.OK else loaded,)
     module = run.modules[absolute]
     results: list[Result] = []
+    spent = 0.0
     for number, arguments in enumerate(calls or ((),)):
         if number:
             run.meter = Meter(limits)
@@ -164,7 +165,8 @@ def call_function(
             return run.call(module.names[function], list(given))
 
         results.append(finish(run, one, shown={absolute: file}))
-        if sum(result.spent for result in results) > allowance:
+        spent += results[-1].spent
+        if spent > allowance:
             results[-1] = replace(results[-1], status=Status.OVER_BUDGET, value=None, reason="allowance")
         if results[-1].status is not Status.OK:
             break

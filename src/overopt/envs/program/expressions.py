@@ -9,7 +9,7 @@ from overopt.envs.program.limits import BudgetExceeded
 from overopt.envs.program.measuring import advance, collect, iterate, key
 from overopt.envs.program.operations import binary, compare, item_of, set_item, unary
 from overopt.envs.program.run import Run
-from overopt.envs.program.scopes import bind_name, bound_names, find
+from overopt.envs.program.scopes import bind_name, bound_names, check_name, find
 from overopt.envs.program.texts import formatted, represent, show
 from overopt.envs.program.values import (
     MISSING,
@@ -28,6 +28,7 @@ from overopt.envs.program.values import (
 
 Handler = Callable[[Run, ast.expr, Scope], Value]
 _CONSTANTS = (bool, int, float, str)
+_PLAIN = frozenset((*_CONSTANTS, type(None)))
 
 
 def evaluate(run: Run, node: ast.expr, scope: Scope) -> Value:
@@ -36,6 +37,16 @@ def evaluate(run: Run, node: ast.expr, scope: Scope) -> Value:
     meter.steps_left -= 1
     if meter.steps_left < 0:
         raise BudgetExceeded("steps")
+    if meter.depth < meter.limits.depth:
+        # Most nodes are plain constants and local names.
+        if isinstance(node, ast.Constant):
+            if type(node.value) in _PLAIN:
+                return node.value
+        elif isinstance(node, ast.Name):
+            name = node.id
+            if name in scope.names and name not in scope.global_names and name not in scope.outer_names:
+                check_name(name)
+                return scope.names[name]
     handler = _HANDLERS.get(type(node))
     if handler is None:
         raise UnsupportedConstruct(_NAMES.get(type(node), type(node).__name__))
@@ -137,6 +148,8 @@ def _boolean(run: Run, node: ast.BoolOp, scope: Scope) -> Value:
 
 def _compare(run: Run, node: ast.Compare, scope: Scope) -> Value:
     left = evaluate(run, node.left, scope)
+    if len(node.ops) == 1:
+        return compare(run, type(node.ops[0]), left, evaluate(run, node.comparators[0], scope))
     for operator, right_node in zip(node.ops, node.comparators, strict=True):
         right = evaluate(run, right_node, scope)
         if not compare(run, type(operator), left, right):

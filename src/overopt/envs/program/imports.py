@@ -5,7 +5,7 @@ use of it is unsupported. A name that is nobody's is the program's ModuleNotFoun
 """
 
 from overopt.envs.program.library import LIBRARIES
-from overopt.envs.program.names import join
+from overopt.envs.program.names import inside, join
 from overopt.envs.program.run import Frame, Run
 from overopt.envs.program.source import SourceError
 from overopt.envs.program.values import EXCEPTIONS, InertValue, InstanceValue, ModuleValue, Scope, Value
@@ -29,14 +29,14 @@ def _located(run: Run, name: str, places: list[str]) -> tuple[str, str] | None:
     run.meter.charge(len(places) + 1)
     namespace = None
     for place in places:
-        inside = join(place, name)
-        if f"{inside}/__init__.py" in run.files:
-            return "package", inside
-        if f"{inside}.py" in run.files:
-            return "file", f"{inside}.py"
+        path = inside(place, name)
+        if f"{path}/__init__.py" in run.files:
+            return "package", path
+        if f"{path}.py" in run.files:
+            return "file", f"{path}.py"
         run.meter.charge(len(run.files))
-        if namespace is None and any(file.startswith(f"{inside}/") for file in run.files):
-            namespace = ("namespace", inside)
+        if namespace is None and any(file.startswith(f"{path}/") for file in run.files):
+            namespace = ("namespace", path)
     return namespace
 
 

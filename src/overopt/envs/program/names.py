@@ -15,6 +15,11 @@ def join(folder: str, name: str) -> str:
     return "/" + "/".join(parts)
 
 
+def inside(folder: str, name: str) -> str:
+    """``folder/name`` for an absolute folder and a name of one part: what :func:`join` gives, at a glance."""
+    return f"{folder}/{name}" if folder != "/" else f"/{name}"
+
+
 def folder_of(file: str) -> str:
     """The folder part of an absolute name."""
     return file.rpartition("/")[0] or "/"

@@ -148,10 +148,11 @@ def unary(host: Host, operator: type[ast.unaryop], value: Value) -> Value:
 
 def equal(host: Host, left: Value, right: Value) -> bool:
     """``left == right``."""
-    if not (_is_number(left) and _is_number(right)):
-        refuse_inert(left, right)
-        measure(host.meter, left)
-        measure(host.meter, right)
+    if isinstance(left, _NUMBERS) and isinstance(right, _NUMBERS):
+        return bool(left == right)
+    refuse_inert(left, right)
+    measure(host.meter, left)
+    measure(host.meter, right)
     return bool(native(host, lambda: left == right))
 
 

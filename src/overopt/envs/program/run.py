@@ -188,6 +188,10 @@ def bind(run: Run, function: FunctionValue, arguments: list[Value], keywords: di
     positional = [*spec.posonlyargs, *spec.args]
     names: dict[str, Value] = {}
     taken = len(positional)
+    if not (keywords or spec.kwonlyargs) and len(arguments) == taken and spec.vararg is None and spec.kwarg is None:
+        for parameter, value in zip(positional, arguments, strict=True):
+            names[parameter.arg] = value
+        return names
     if len(arguments) > taken and spec.vararg is None:
         plural = "" if taken == 1 else "s"
         was = "was" if len(arguments) == 1 else "were"

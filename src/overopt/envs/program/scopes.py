@@ -11,6 +11,7 @@ _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _NO_DESCENT = (*_NAMED, ast.Lambda)
 _BINDING = (ast.Store, ast.Del)
 _IMPORTS = (ast.Import, ast.ImportFrom)
+_BARE = (ast.Constant, ast.Load, ast.Store, ast.Del, ast.operator, ast.cmpop)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _known: WeakKeyDictionary[ast.arguments, tuple[frozenset[str], frozenset[str], frozenset[str]]] = WeakKeyDictionary()
 
@@ -36,9 +37,13 @@ def _bound_names(
     pending: list[tuple[ast.AST, bool]] = [(node, True) for node in (body if isinstance(body, list) else [body])]
     while pending:
         node, binds = pending.pop()
-        if isinstance(node, ast.Name) and isinstance(node.ctx, _BINDING) and binds:
-            own.add(node.id)
-        elif isinstance(node, ast.NamedExpr):
+        if isinstance(node, ast.Name):
+            if binds and isinstance(node.ctx, _BINDING):
+                own.add(node.id)
+            continue
+        if isinstance(node, _BARE):
+            continue
+        if isinstance(node, ast.NamedExpr):
             # A walrus inside a comprehension binds in the function around it.
             own.add(node.target.id)
             pending.append((node.value, binds))
@@ -62,7 +67,7 @@ def _bound_names(
 
 def check_name(name: str) -> None:
     """Refuse names with two underscores at both ends: they are Python's ways from a value to the interpreter."""
-    if name.startswith("__") and name.endswith("__") and name not in ("__name__", "__file__", "__init__"):
+    if name[:2] == "__" and name.endswith("__") and name not in ("__name__", "__file__", "__init__"):
         raise UnsupportedConstruct(f"name {name}")
 
 

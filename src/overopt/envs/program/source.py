@@ -21,11 +21,14 @@ _TOKEN = re.compile(
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ELIF_LIMIT = 200
-# Tuples, since a union of types would be made anew at every node.
+# Tuples and tables, since most nodes are none of these and a union of types would be made anew at every node.
 _IN_FUNCTIONS = (ast.Return, ast.Yield, ast.YieldFrom)
 _IN_LOOPS = (ast.Break, ast.Continue)
 _LOOPS = (ast.For, ast.While)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_TELLING = frozenset((*_IN_FUNCTIONS, *_IN_LOOPS, *_LOOPS, *_FUNCTIONS, ast.ClassDef, ast.If))
+_BARE = (ast.Load, ast.Store, ast.Del, ast.And, ast.Or, ast.operator, ast.unaryop, ast.cmpop)
+"""Kinds of nodes that hold nothing: a level of the tree, and no more."""
 
 
 class SourceError(Exception):
@@ -122,30 +125,43 @@ def _check_tree(tree: ast.Module, limits: Limits) -> None:
         node, depth, in_function, in_loop = pending.pop()
         if depth > limits.nesting:
             raise BudgetExceeded("nesting")
-        if type(node) is ast.Constant:
+        kind = type(node)
+        if isinstance(node, ast.Constant):
             value = node.value
             if type(value) is int and value.bit_length() > limits.bits:
                 raise BudgetExceeded("bits")
             if isinstance(value, str | bytes) and len(value) > limits.text:
                 raise BudgetExceeded("text")
             continue
-        if isinstance(node, _IN_FUNCTIONS) and not in_function:
-            word = "return" if isinstance(node, ast.Return) else "yield"
-            raise SourceError("SyntaxError", f"'{word}' outside function", node.lineno, node.col_offset + 1)
-        if isinstance(node, _IN_LOOPS) and not in_loop:
-            message = "'break' outside loop" if isinstance(node, ast.Break) else "'continue' not properly in loop"
-            raise SourceError("SyntaxError", message, node.lineno, node.col_offset + 1)
-        loop = isinstance(node, _LOOPS)
-        if isinstance(node, _FUNCTIONS):
-            in_function, in_loop = True, False
-        elif isinstance(node, ast.ClassDef):
-            in_function = in_loop = False
-        # An elif is written beside its if and executed in a loop, so it counts as no deeper.
-        chained = isinstance(node, ast.If) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If)
+        if kind is ast.Name:
+            # Below it is only the bare node that says whether it is read or bound.
+            if depth == limits.nesting:
+                raise BudgetExceeded("nesting")
+            continue
+        loop = chained = False
+        if kind in _TELLING:
+            if isinstance(node, _IN_FUNCTIONS) and not in_function:
+                word = "return" if isinstance(node, ast.Return) else "yield"
+                raise SourceError("SyntaxError", f"'{word}' outside function", node.lineno, node.col_offset + 1)
+            if isinstance(node, _IN_LOOPS) and not in_loop:
+                message = "'break' outside loop" if isinstance(node, ast.Break) else "'continue' not properly in loop"
+                raise SourceError("SyntaxError", message, node.lineno, node.col_offset + 1)
+            loop = isinstance(node, _LOOPS)
+            if isinstance(node, _FUNCTIONS):
+                in_function, in_loop = True, False
+            elif isinstance(node, ast.ClassDef):
+                in_function = in_loop = False
+            # An elif is written beside its if and executed in a loop, so it counts as no deeper.
+            chained = isinstance(node, ast.If) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If)
         for name, value in ast.iter_fields(node):
             deeper = depth if chained and name == "orelse" else depth + 1
             looped = in_loop or (loop and name == "body")
             if isinstance(value, ast.AST):
-                pending.append((value, deeper, in_function, looped))
+                if not isinstance(value, _BARE):
+                    pending.append((value, deeper, in_function, looped))
+                elif deeper > limits.nesting:
+                    raise BudgetExceeded("nesting")
             elif isinstance(value, list):
-                pending += [(child, deeper, in_function, looped) for child in value if isinstance(child, ast.AST)]
+                # Of the bare ones only comparisons come in lists, and what they compare is as deep.
+                children = [child for child in value if isinstance(child, ast.AST) and not isinstance(child, _BARE)]
+                pending += [(child, deeper, in_function, looped) for child in children]

@@ -10,7 +10,7 @@ from overopt.envs.program.imports import load
 from overopt.envs.program.library import TEST_CASE
 from overopt.envs.program.limits import DEFAULT_LIMITS, BudgetExceeded, Limits
 from overopt.envs.program.measuring import collect
-from overopt.envs.program.names import folder_of, join
+from overopt.envs.program.names import folder_of, inside, join
 from overopt.envs.program.run import Frame, Run
 from overopt.envs.program.values import (
     MISSING,
@@ -67,13 +67,18 @@ class TestReport:
     """A test file's run."""
 
     __test__ = False
+    name: str
+    """Of the file, as it was given."""
     loading: Result
     """How the file itself was executed before its tests."""
     tests: tuple[TestResult, ...]
-    output: str
-    """A text like pytest's, without times."""
     spent: float = 0.0
     """Share of the budget of steps or of work that the file and its tests used, whichever is larger; 0 to 1."""
+
+    @property
+    def output(self) -> str:
+        """A text like pytest's, without times; made when it is asked for, as judges never read it."""
+        return self.loading.error if self.exit_code == 4 else _text(self.name, self.loading, self.tests)
 
     @property
     def blocked(self) -> str:
@@ -121,7 +126,7 @@ def run_tests(
     if file not in run.files:
         message = f"ERROR: file or directory not found: {name}\n"
         absent = Result(status=Status.ERROR, error=message, error_type="FileNotFoundError", exit_code=4)
-        return TestReport(absent, (), message)
+        return TestReport(name, absent, ())
     module_name = file.rpartition("/")[2].removesuffix(".py")
 
     def load_all() -> None:
@@ -138,7 +143,7 @@ def run_tests(
         loading = Result(status=Status.ERROR, error="SystemExit\n", error_type="SystemExit", exit_code=2)
     elif loading.status is Status.OK:
         tests = tuple(_outcomes(run, run.modules[file], {file: name}))
-    return TestReport(loading, tests, _text(name, loading, tests), run.meter.spent)
+    return TestReport(name, loading, tests, run.meter.spent)
 
 
 def run_test_file(
@@ -178,9 +183,9 @@ def _set_up(run: Run, folder: str, file: str) -> None:
         places.append(folder_of(places[-1]))
     for place in reversed(places):
         for name, section in SETTINGS.items():
-            if section in run.files.get(join(place, name), ""):
+            if section in run.files.get(inside(place, name), ""):
                 raise UnsupportedConstruct(f"options in {name}")
-        path = join(place, "conftest.py")
+        path = inside(place, "conftest.py")
         if path in run.files and path != file:
             module = load(run, path, "conftest")
             hook = next((name for name in module.names if name.startswith("pytest_")), "")

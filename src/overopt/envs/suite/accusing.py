@@ -6,6 +6,7 @@ sentence and the next name, and words of contradiction stand there too. Who accu
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from overopt.envs.reading import sentences
 
@@ -21,6 +22,8 @@ _CLAUSE = re.compile(
     r"[;,()\u2013\u2014]|\b(?:while|whereas|but|and|all\s+others?|the\s+others?|the\s+rest)\b", re.IGNORECASE
 )
 
+_PART = re.compile(r"\w+|[^\w\s]")
+
 
 def accused(text: str, tests: Sequence[str], calls: Mapping[str, str]) -> set[str]:
     """The tests that the text says to be at odds with the specification.
@@ -35,26 +38,56 @@ def accused(text: str, tests: Sequence[str], calls: Mapping[str, str]) -> set[st
     >>> accused("test_b contradicts the notes. test_a passes.", ["test_a", "test_b"], {})
     {'test_b'}
     """
-    named = {name: _naming(name, calls.get(name, "")) for name in tests}
+    named = {name: _Naming((name,), tuple(_PART.findall(calls.get(name, "")))) for name in tests}
     found: set[str] = set()
     lines = list(sentences(text))
     for place, line in enumerate(lines):
-        here = {name for name, pattern in named.items() if pattern.search(line)}
+        here = {name for name, naming in named.items() if naming.is_in(line)}
         after = lines[place + 1] if place + 1 < len(lines) else ""
-        follows = {name for name, pattern in named.items() if pattern.search(after)}
+        follows = {name for name, naming in named.items() if naming.is_in(after)}
         if len(here) == 1:
             # What follows may be the reason, unless it speaks of another test.
             both = line if follows - here else f"{line} {after}"
             found |= here if _AT_ODDS.search(both) else set()
             continue
         for clause in _CLAUSE.split(line) if here else ():
-            inside = {name for name in here if named[name].search(clause)}
+            inside = {name for name in here if named[name].is_in(clause)}
             if len(inside) == 1 and _AT_ODDS.search(clause):
                 found |= inside
     return found
 
 
-def _naming(name: str, call: str) -> re.Pattern[str]:
-    # Spaces inside a call are a matter of taste.
-    written = r"\s*".join(map(re.escape, re.findall(r"\w+|[^\w\s]", call)))
-    return re.compile(rf"(?<!\w){re.escape(name)}(?!\w)" + (rf"|(?<!\w){written}" if written else ""))
+@dataclass(frozen=True, slots=True)
+class _Naming:
+    """Two ways to name a test, in parts; spaces inside a call are a matter of taste.
+
+    Looked for by hand: to compile a pattern for the names of one scenario takes longer than the rest of its judgement.
+    """
+
+    name: tuple[str, ...]
+    call: tuple[str, ...]
+
+    def is_in(self, text: str) -> bool:
+        """Whether the text has the name as a word of its own, or the call."""
+        return _holds(text, self.name, as_word=True) or (bool(self.call) and _holds(text, self.call, as_word=False))
+
+
+def _holds(text: str, parts: Sequence[str], *, as_word: bool) -> bool:
+    start = text.find(parts[0])
+    while start >= 0:
+        end = start + len(parts[0])
+        for part in parts[1:]:
+            while text[end : end + 1].isspace():
+                end += 1
+            if not text.startswith(part, end):
+                break
+            end += len(part)
+        else:
+            if not (_is_word(text[start - 1 : start]) or (as_word and _is_word(text[end : end + 1]))):
+                return True
+        start = text.find(parts[0], start + 1)
+    return False
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
