@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.stats import permutation_test
 
 from overopt.errors import DataError
 from overopt.stats.seed_arms import arm_difference, seed_factor
@@ -51,3 +52,22 @@ def test_a_rate_of_zero_has_no_factor():
         seed_factor([0.0], [0.1])
     with pytest.raises(DataError, match="2 seeds"):
         arm_difference([1.0], [1.0, 2.0])
+
+
+def test_more_seeds_than_can_be_divided_in_all_ways_are_divided_at_random():
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(0.8, 1.0, 12), rng.normal(0.0, 1.0, 12)
+    found = arm_difference(first, second)
+    assert found.permutation_p == pytest.approx(permutation(first, second), abs=0.01)
+    assert arm_difference(first, second) == found
+    apart = arm_difference(first + 100, second)
+    assert apart.permutation_p == pytest.approx(1 / 20_000, abs=1e-4)
+
+
+def permutation(first, second):
+    """By scipy, whose two-sided p is twice the smaller tail: the same where arms are as large."""
+    found = permutation_test(
+        (first, second), lambda a, b, axis: a.mean(axis) - b.mean(axis), vectorized=True, n_resamples=20_000,
+        random_state=1,
+    )  # fmt: skip
+    return found.pvalue

@@ -97,7 +97,7 @@ def log2_factors(before_S: npt.ArrayLike, after_S: npt.ArrayLike) -> FloatArray:
     ([1.0, 0.0], [nan])
     """
     try:
-        return log_factors(before_S, after_S) / np.log(2)
+        return np.asarray(log_factors(before_S, after_S) / np.log(2))
     except DataError:
         return np.full(len(np.asarray(before_S)), np.nan)
 

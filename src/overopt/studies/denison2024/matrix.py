@@ -13,6 +13,7 @@ from overopt.studies.denison2024.words import (
     change_claim,
     factor_claim,
     mean_interval,
+    rate_cell,
     ratio_claim,
     within_claim,
 )
@@ -229,12 +230,13 @@ def _table(worlds: Worlds, arm: Arm) -> TableData:
     rows = []
     for place, title in enumerate(stage_titles(arm, is_away=True)):
         nodes = [worlds.node(arm, seed, place) for seed in range(arm.seeds)]
+        missing = 1 - worlds.covered(nodes)
         row: dict[str, object] = {"stage": title}
         for environment in ENVIRONMENTS[:-1]:
-            row |= _cell(environment, worlds.over_seeds(arm, place, "gamed", environment))
+            row |= rate_cell(environment, worlds.over_seeds(arm, place, "gamed", environment), missing)
         for fact in ("attempted", "raised", "both"):
-            row |= _cell(fact, worlds.over_seeds(arm, place, fact))
-        row["missing"] = f"{1 - worlds.covered(nodes):.1e}"
+            row |= rate_cell(fact, worlds.over_seeds(arm, place, fact), missing)
+        row["missing"] = f"{missing:.1e}"
         rows.append(row)
     return TableData(
         name=f"matrix-{arm.id}",
@@ -252,13 +254,6 @@ def _table(worlds: Worlds, arm: Arm) -> TableData:
         note=f"Means of {arm.seeds} seeds with 95 % intervals over seeds. Not covered: the largest probability of any "
         "seed and environment that was not followed; every exact rate is known up to that.",
     )
-
-
-def _cell(name: str, rates: np.ndarray) -> dict[str, object]:
-    value, ci = mean_interval(rates)
-    assert value is not None
-    scaled = [None if end is None else 100 * max(min(end, 1.0), 0.0) for end in ci]
-    return {name: 100 * value, f"{name}_ci": scaled}
 
 
 def _published() -> TableData:
