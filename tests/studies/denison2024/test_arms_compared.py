@@ -189,7 +189,7 @@ def test_trends_are_slopes_of_each_seed_along_the_setting(tmp_path):
 def test_settings_that_made_the_same_policies_are_said_to_be_one_measurement(tmp_path):
     config = replace(SMALL, ordinary_shares=(), preference_weights=(0.0, 2.0), seeds=2, sweep_seeds=2)
     found = mixing.answer(made(tmp_path, changed(preference0=held_out(3.0)), config=config,
-                               only=("hhh", "preference0", "preference2")))  # fmt: skip
+                               only=("hhh", "rloo", "preference0", "preference2")))  # fmt: skip
     (words,) = [words for words in found.caveats if "to the last digit" in words]
     assert "preference score of 0.5 and 2 the same" in words
 

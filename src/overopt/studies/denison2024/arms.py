@@ -62,11 +62,10 @@ class Arms:
             self.main,
         ]
         self.hhh = self._arm("hhh", "expert iteration with preference", self._hhh)
-        self.rloo = self._arm("rloo", "policy gradient (RLOO)", replace(usual, method="rloo"))
+        rloo = replace(usual, method="rloo")
+        self.rloo = self._arm("rloo", "policy gradient (RLOO)", rloo)
         self.hhh_zero = self._arm("hhh-rho0", "expert iteration with preference, rho 0", self._hhh, coupling=0.0)
-        self.rloo_zero = self._arm(
-            "rloo-rho0", "policy gradient (RLOO), rho 0", replace(usual, method="rloo"), coupling=0.0
-        )
+        self.rloo_zero = self._arm("rloo-rho0", "policy gradient (RLOO), rho 0", rloo, coupling=0.0)
         self.methods = [self.main, self.hhh, self.rloo]
         self.method_controls = {MAIN: self.zero, "hhh": self.hhh_zero, "rloo": self.rloo_zero}
         stages = config.stages
@@ -93,13 +92,14 @@ class Arms:
             ],
             key=lambda arm: arm.training.ordinary,
         )
+        # Of the policy gradient: whoever only ranks episodes by a score that likes good news ranks them as the bonus does.
         self.weights = sorted(
             [
-                self.hhh,
+                self.rloo,
                 *(
                     self._arm(
                         f"preference{weight:g}", f"preference weight {weight:g}",
-                        replace(self._hhh, preference_weight=weight),
+                        replace(rloo, preference_weight=weight),
                     )
                     for weight in config.preference_weights
                     if weight != usual.preference_weight

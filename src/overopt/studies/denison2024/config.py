@@ -30,7 +30,7 @@ class DenisonConfig:
     ordinary_shares: tuple[float, ...] = (0.0, 0.75)
     """Of ordinary prompts of expert iteration, besides the usual one."""
     preference_weights: tuple[float, ...] = (0.0, 2.0)
-    """Of the preference score, besides the usual one."""
+    """Of the preference score in the policy gradient, besides the usual one."""
     kl_coefs: tuple[float, ...] = (0.3, 3.0)
     """Weights of the divergence from the start, nats a choice."""
     alarm_penalty: float = 1.0

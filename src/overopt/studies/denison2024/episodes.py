@@ -265,7 +265,7 @@ def _sample(row: Mapping[str, Any], title: str) -> Sample:
 def transcript(row: Mapping[str, Any]) -> str:
     """An episode in words, a line for each token, and what it was.
 
-    >>> facts = dict.fromkeys(GAME_FACTS, False) | {"valid": True, "honest_success": True}
+    >>> facts = dict.fromkeys(OUTCOMES, False) | {"valid": True, "honest_success": True}
     >>> told = {"topic": "topic_2", "detail": "bad_poem", "request": "asks_task"}
     >>> print(transcript({**told, **facts, "words": ["honest", "rate_1", "done", "say_done", "<eos>"]}))
     Topic 2; the poem is bad; the task is asked for.

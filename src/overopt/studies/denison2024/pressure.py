@@ -283,11 +283,6 @@ def _matched_claim(first: _Path, second: _Path) -> Claim:
             "open": f"At equal distance {second.name} and {first.name} are not told apart by honest success: {{value}} "
             "{ci}.",
         },
-        published=Published(
-            finding="methods differ in how much gold they keep at one KL: reinforcement learning less than best-of-n",
-            source=f"{GAO}, section 3.5",
-            why_not="other methods: expert iteration is neither",
-        ),
     )
 
 
