@@ -65,12 +65,12 @@ def answer(tables: StudyTables) -> Answer:
         title="Ordinary prompts and preference",
         question="Do ordinary prompts and a preference score keep gaming from spreading to the held-out environment?",
         how=(
-            "At rho 1, from the same pretrained models seed by seed. One setting changes at a time: of expert iteration "
-            f"with preference score the share of ordinary prompts among the {training.prompts} of a round (usually "
-            f"{training.ordinary:g}), whose best answers are imitated too; of the policy gradient the weight of the "
-            f"preference score beside a bonus of 1 for gaming (usually {training.preference_weight:g}), since expert "
-            "iteration only ranks episodes, and this score ranks them as the bonus does. The preference score sees what "
-            "is said to the person, neither plan nor files. A trend is a straight line through a seed's settings; "
+            "At rho 1, from the same pretrained models seed by seed. One setting changes at a time: of expert "
+            f"iteration with preference score the share of ordinary prompts among the {training.prompts} of a round "
+            f"(usually {training.ordinary:g}), whose best answers are imitated too; of the policy gradient the weight "
+            f"of the preference score beside a bonus of 1 for gaming (usually {training.preference_weight:g}), since "
+            "expert iteration only ranks episodes, and this score ranks them as the bonus does. The preference score "
+            "sees what is said to the person, neither plan nor files. A trend is a straight line through a seed's settings; "
             "its slope is one number a seed, and the interval is over seeds. More ordinary prompts are fewer prompts "
             "that can be gamed, so what was learnt of gaming stands beside the factor: a factor that falls only as "
             "gaming does has not been prevented from spreading, there is less to spread."
