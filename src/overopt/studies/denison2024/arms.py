@@ -92,7 +92,7 @@ class Arms:
             ],
             key=lambda arm: arm.training.ordinary,
         )
-        # Of the policy gradient: who only ranks episodes by a score that likes good news ranks them as the bonus does.
+        # Of the policy gradient: who only ranks episodes, by a score that likes good news, ranks as the bonus does.
         self.weights = sorted(
             [
                 self.rloo,
