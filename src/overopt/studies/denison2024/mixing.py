@@ -72,8 +72,8 @@ def answer(tables: StudyTables) -> Answer:
             "expert iteration only ranks episodes, and this score ranks them as the bonus does. The preference score "
             "sees what is said to the person, neither plan nor files. A trend is a straight line through a seed's "
             "settings; its slope is one number a seed, and the interval is over seeds. More ordinary prompts are fewer "
-            "prompts that can be gamed, so what was learnt of gaming stands beside the factor: a factor that falls only as "
-            "gaming does has not been prevented from spreading, there is less to spread."
+            "prompts that can be gamed, so what was learnt of gaming stands beside the factor: a factor that falls "
+            "only as gaming does has not been prevented from spreading, there is less to spread."
         ),
         claims=[claim for sweep in sweeps for claim in _claims(sweep, measured[sweep.id])],
         figures=[figure for sweep in sweeps for figure in _figures(sweep, measured[sweep.id])],
