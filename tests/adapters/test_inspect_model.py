@@ -1,5 +1,8 @@
 """Policies of the toolkit as models of Inspect."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 from inspect_ai.model import GenerateConfig, get_model
 
@@ -75,15 +78,14 @@ def test_a_script_outside_our_tasks_is_refused():
 
 
 def test_other_names_are_loaded_once_and_not_before_they_are_asked(monkeypatch, tmp_path):
-    from overopt.policies import models
-
     asked = []
 
     def load(name, device=None):
         asked.append((name, device))
         return ScriptedPolicy(lambda *_: "Well.")
 
-    monkeypatch.setattr(models.HFPolicy, "load", load)
+    # In the place of the module, which takes six seconds to import.
+    monkeypatch.setitem(sys.modules, "overopt.policies.models", SimpleNamespace(HFPolicy=SimpleNamespace(load=load)))
     model = get_model("overopt/some/folder", device="cpu", memoize=False)
     assert asked == []
     run(inspect_task("reward-tampering", n=3), model, tmp_path)
