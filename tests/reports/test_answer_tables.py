@@ -148,3 +148,10 @@ def test_the_introduction_says_what_is_known() -> None:
         "Intervals hold 95 % unless they say otherwise."
     )
     assert introduction({}) == "The study without a name was run."
+    stages = [{"name": "a", "seconds": 90.0}, {"name": "b", "seconds": None}, {"name": "a", "seconds": 40.0}]
+    timings = {"wall_s": 60.0, "workers": 2, "stages": stages}
+    assert introduction({"timings": timings}) == (
+        "The study without a name was run in 1 min 00 s on 2 workers, with stages that were stored; all 3 take "
+        "2 min 10 s one after another."
+    )
+    assert "stored" not in introduction({"timings": {**timings, "wall_s": 65.0}})

@@ -110,6 +110,7 @@ def introduction(results: Found) -> str:
     if is_known(timings.get("wall_s")):
         run += f" in {seconds(timings['wall_s'])}"
         run += f" on {count(timings['workers'])} workers" if is_known(timings.get("workers")) else ""
+        run += _stored_part(timings)
     parts = []
     if base.get("policy"):
         size = f" ({short_count(base['parameters'])} parameters)" if is_known(base.get("parameters")) else ""
@@ -125,6 +126,15 @@ def introduction(results: Found) -> str:
     level = results.get("level")
     intervals = f" Intervals hold {100 * level:g} % unless they say otherwise." if is_known(level) else ""
     return f"{run}{with_parts}.{intervals}"
+
+
+def _stored_part(timings: Found) -> str:
+    """How long all stages took, where this call cannot have made them all in its time."""
+    took = [stage.get("seconds") for stage in timings.get("stages") or []]
+    total = sum(one for one in took if is_known(one))
+    if not is_known(timings.get("workers")) or total <= timings["wall_s"] * timings["workers"]:
+        return ""
+    return f", with stages that were stored; all {count(len(took))} take {seconds(total)} one after another"
 
 
 def tally_words(questions: Sequence[Found]) -> str:
