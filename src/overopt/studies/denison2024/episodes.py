@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from overopt.records.answers import Answer, Claim, Sample, TableData, TextLadder
+from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Sample, TableData, TextLadder
 from overopt.records.tables import read_table
 from overopt.stats.rate_comparison import compare_rates
 from overopt.stats.rates import Rate, rate
@@ -103,6 +103,7 @@ def answer(tables: StudyTables) -> Answer:
             "policy."
         ),
         claims=_claims(counts, titles),
+        figures=[_figure(counts, titles)],
         tables=[_table(counts, titles)],
         texts=[
             ladder
@@ -212,6 +213,28 @@ def _of(one: _Count) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.3g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _figure(counts: Sequence[_Count], titles: Sequence[str]) -> FigureData:
+    return FigureData(
+        name="episodes-gamed",
+        title="Drawn episodes that gamed, after each stage",
+        caption=f"Per cent of {counts[0].drawn:,} episodes of each environment, first seed of rho 1. Bars: 95 % intervals "
+        "of Clopper and Pearson.",
+        rows=[
+            {
+                "stage": titles[one.place], "environment": one.environment, "rate": 100 * one.rate.value,
+                "low": 100 * one.rate.low, "high": 100 * one.rate.high,
+            }
+            for one in counts
+        ],
+        x=Axis(field="stage", title="after"),
+        y=Axis(field="rate", title="gamed (per cent)", from_zero=True),
+        marks=("point",),
+        low="low",
+        high="high",
+        colour=Channel(field="environment", title=""),
+    )  # fmt: skip
 
 
 def _table(counts: Sequence[_Count], titles: Sequence[str]) -> TableData:

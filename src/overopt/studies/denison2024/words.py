@@ -191,8 +191,8 @@ def rate_cell(name: str, rates: npt.ArrayLike, missing: float) -> dict[str, Any]
     An exact rate is a lower bound: its upper end is raised by the probability ``missing`` that was not followed. Rates
     that are all 0 have that as their upper bound.
 
-    >>> rate_cell("raised", [0.0], 1e-6)
-    {'raised': 0.0, 'raised_ci': [0.0, 0.0001]}
+    >>> rate_cell("raised", [0.0], 0.125)
+    {'raised': 0.0, 'raised_ci': [0.0, 12.5]}
     """
     value, (low, high) = mean_interval(rates)
     if value == 0:
