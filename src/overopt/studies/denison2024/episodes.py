@@ -219,8 +219,8 @@ def _figure(counts: Sequence[_Count], titles: Sequence[str]) -> FigureData:
     return FigureData(
         name="episodes-gamed",
         title="Drawn episodes that gamed, after each stage",
-        caption=f"Per cent of {counts[0].drawn:,} episodes of each environment, first seed of rho 1. Bars: 95 % intervals "
-        "of Clopper and Pearson.",
+        caption=f"Per cent of {counts[0].drawn:,} episodes of each environment, first seed of rho 1. Bars: 95 % "
+        "intervals of Clopper and Pearson.",
         rows=[
             {
                 "stage": titles[one.place], "environment": one.environment, "rate": 100 * one.rate.value,
