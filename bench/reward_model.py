@@ -97,7 +97,7 @@ def terms(width: int, rounds: int) -> None:
     found = alternate(
         {
             name: lambda changes=changes: rate(
-                lambda: ours(width, 64, prompts, chosen, rejected, corpus=corpus, **changes)
+                lambda: ours(width, 64, prompts, chosen, rejected, plain=corpus, **changes)
             )
             for name, changes in TERMS.items()
         },
@@ -134,11 +134,11 @@ def ours(
     prompts: list[str],
     chosen: list[str],
     rejected: list[str],
-    corpus: list[str] | None = None,
+    plain: list[str] | None = None,
     **changes: object,
 ) -> int:
     config = RewardTrainingConfig(epochs=1, batch=batch, **changes)
-    train_reward_model(model_path(width), prompts, chosen, rejected, config=config, seed=0, corpus=corpus)
+    train_reward_model(model_path(width), prompts, chosen, rejected, config=config, seed=0, corpus=plain)
     return len(prompts)
 
 
