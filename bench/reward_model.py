@@ -1,11 +1,12 @@
 """Bradley-Terry pairs a second: ours beside TRL's ``RewardTrainer``, in one run on one machine; what each term costs.
 
-    pip install trl && python bench/reward_model.py [--rounds 3] [--tables peers,terms]
+    pip install trl && python bench/reward_model.py [--rounds 3] [--tables peers,grm,terms]
 
 The same pairs (a prompt of the default study with two replies), one epoch, AdamW. Ours computes in bfloat16 with
-float32 weights, TRL gets its own bf16 switch; loading and tokenizing count on both sides. The second table compares
-each regulariser, head and way of training with Bradley-Terry: times as long for the same pairs, the median of rounds
-that take turns, loading and tokenizing left in.
+float32 weights, TRL gets its own bf16 switch; loading and tokenizing count on both sides. The second table has text
+terms on, in TRL through our ``GRMTrainer``, which is its trainer with our loss. The third compares each regulariser,
+head and way of training with Bradley-Terry: times as long for the same pairs, the median of rounds that take turns,
+loading and tokenizing left in.
 """
 
 import argparse
@@ -46,8 +47,8 @@ TERMS: dict[str, dict[str, object]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tables", default="peers,terms", help="which of the two, or both")
-    parser.add_argument("--width", type=int, default=128, help="of the model whose terms are compared")
+    parser.add_argument("--tables", default="peers,grm,terms", help="which of the three")
+    parser.add_argument("--width", type=int, default=128, help="of the model of the last two tables")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -57,6 +58,8 @@ def main() -> None:
     print(f"{describe()}; {PAIRS:,} pairs")
     if "peers" in tables:
         peers(options.rounds)
+    if "grm" in tables:
+        text_terms(options.width, options.rounds)
     if "terms" in tables:
         terms(options.width, options.rounds)
 
@@ -88,6 +91,32 @@ def peers(rounds: int) -> None:
         )  # fmt: skip
     print(f"\nmatrix products {peak / 1e9:,.0f} GFLOP/s in bfloat16\n")
     print(table(("model", "batch", "tokens a text", "ours pairs/s", "TRL pairs/s", "ratio", "of matrix rate"), rows))
+
+
+def text_terms(width: int, rounds: int) -> None:
+    """Both sides with each text term, and TRL without one."""
+    prompts, chosen, rejected, tokens = pairs(110)
+    texts = (prompts, chosen, rejected)
+    losses: dict[str, TextLoss | None] = {"Bradley-Terry": None}
+    losses |= {name: changes["text"] for name, changes in TERMS.items() if "text" in changes}  # type: ignore[misc]
+    rows = []
+    for name, text in losses.items():
+        found = alternate(
+            {
+                "ours": lambda text=text: rate(lambda: ours(width, 64, *texts, **({"text": text} if text else {}))),
+                "trl": lambda text=text: rate(lambda: trl(width, 64, *texts, text=text)),
+                "plain": lambda: rate(lambda: trl(width, 64, *texts)),
+            },
+            rounds=rounds,
+        )
+        rows.append(
+            [
+                name, found["ours"], found["trl"], f"{found['ours'] / found['trl']:.1f}×",
+                f"{found['ours'] / found['plain']:.1f}×",
+            ]
+        )  # fmt: skip
+    print(f"\nchitchat-w{width}, batches of 64 pairs, {tokens:.0f} tokens a text\n")
+    print(table(("loss", "ours pairs/s", "TRL pairs/s", "ratio", "of TRL without a text term"), rows))
 
 
 def terms(width: int, rounds: int) -> None:
@@ -142,21 +171,35 @@ def ours(
     return len(prompts)
 
 
-def trl(width: int, batch: int, prompts: list[str], chosen: list[str], rejected: list[str]) -> int:
+def trl(
+    width: int,
+    batch: int,
+    prompts: list[str],
+    chosen: list[str],
+    rejected: list[str],
+    text: TextLoss | None = None,
+) -> int:
     from datasets import Dataset, disable_progress_bars
     from transformers import AutoTokenizer
     from trl import RewardConfig, RewardTrainer
 
+    from overopt.adapters.trl_rewards import GRMConfig, GRMTrainer
+
     disable_progress_bars()
     data = Dataset.from_dict({"prompt": prompts, "chosen": chosen, "rejected": rejected})
     with tempfile.TemporaryDirectory() as folder:
-        settings = RewardConfig(
+        kind, trainer_kind, own = RewardConfig, RewardTrainer, {}
+        if text is not None:
+            kind, trainer_kind = GRMConfig, GRMTrainer
+            own = {f"text_{field}": getattr(text, field) for field in ("kind", "weight", "dpo_beta", "per_token")}
+        settings = kind(
             output_dir=folder, per_device_train_batch_size=batch, num_train_epochs=1, learning_rate=1e-3,
             max_length=None, report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True,
             use_cpu=not torch.cuda.is_available(), bf16=True, gradient_checkpointing=False,
+            **own,
         )  # fmt: skip
         model = AutoModelForSequenceClassification.from_pretrained(model_path(width), num_labels=1, dtype=torch.float32)
-        trainer = RewardTrainer(
+        trainer = trainer_kind(
             model=model,
             args=settings,
             train_dataset=data,

@@ -359,6 +359,28 @@ def test_a_kl_to_the_start_holds_the_stages_and_not_the_format(straight, model, 
     assert near < 0.5 * far
 
 
+def test_the_format_stage_is_learnt_as_it_is_told_and_the_stages_behind_it_are_not(model, tmp_path):
+    still = replace(FIT, learning_rate=1e-9)
+    config = settings(model, stages=("word-game",), rounds=1)
+    config = replace(config, format=replace(config.format, fit=still))
+    run = run_curriculum(config, tmp_path / "run", scorer=Recorder(), ordinary=ORDINARY)
+    start, formed, trained = (
+        AutoModelForCausalLM.from_pretrained(folder).get_input_embeddings().weight
+        for folder in (model, run.folder / "stages/0-format/policy", run.folder / "stages/1-word-game/policy")
+    )
+    assert (formed - start).abs().max() < 1e-6 < 1e-3 < (trained - formed).abs().max()
+
+
+def test_menus_are_learnt_by_their_share_of_the_loss(model, tmp_path):
+    letters = {}
+    for share in (0.01, 0.9):
+        config = settings(model, stages=("word-game",), rounds=1)
+        config = replace(config, format=replace(config.format, menus=24, menu_share=share, fit=replace(FIT, epochs=2)))
+        run = run_curriculum(config, tmp_path / str(share), scorer=Recorder(), ordinary=ORDINARY)
+        letters[share] = next(one["letter_mass"] for one in run.matrix["menus"] if one["stage"] == "0-format")
+    assert letters[0.9] > 1.5 * letters[0.01]
+
+
 def test_measurement_can_be_in_the_other_wording(model, tmp_path):
     measure = MeasureConfig(environments=("word-game",), scenarios=2, menus=1, wording="B", kl=False)
     config = settings(model, stages=("word-game",), rounds=1, measure=measure)
@@ -388,6 +410,9 @@ def test_a_folder_that_was_begun_and_killed_at_once_is_gone_on_with(tmp_path):
          False),
         ({"algorithm": "rl", "rl": PolicyGradientConfig(steps=1, prompts_per_step=4), "format": None,
           "fit": EpisodeFitConfig(lora_rank=2)}, True),
+        ({"fit": EpisodeFitConfig(lora_rank=2), "format": FormatConfig(fit=EpisodeFitConfig())}, True),
+        ({"format": FormatConfig(fit=EpisodeFitConfig(lora_rank=2))}, True),
+        ({"fit": EpisodeFitConfig(lora_rank=2), "format": FormatConfig(fit=EpisodeFitConfig(lora_rank=2))}, False),
     ],
 )  # fmt: skip
 def test_weights_are_held_in_full_precision_where_some_stage_trains_them_whole(model, more, expected):
@@ -436,6 +461,7 @@ def test_settings_that_cannot_be_are_refused_in_a_sentence(model, more, words):
         (lambda: MeasureConfig(environments=("word-game", "word-game")), "names an environment twice"),
         (lambda: MeasureConfig(wording="C"), "measure.wording"),
         (lambda: FormatConfig(environments=("word-game", "word-game")), "names an environment twice"),
+        (lambda: FormatConfig(menu_share=1.0), "format.menu_share must lie between 0 and 1; got 1.0"),
         (lambda: TrainAwayConfig(environments=("word-game", "word-game")), "names an environment twice"),
         (lambda: EpisodeFitConfig(lora_rank=1, top_layers=1), "choose one"),
     ],

@@ -15,7 +15,7 @@ from overopt.measure.walks import as_columns, counted_rate, draw
 from overopt.optimize.game_curriculum import GameCurriculumConfig, game_curriculum
 from overopt.optimize.game_settings import GameTrainingConfig
 from overopt.optimize.game_steps import choice_logprobs, imitate
-from overopt.optimize.game_training import _best, _exploits, rewards, train_away, train_stage
+from overopt.optimize.game_training import _best, _episodes, _exploits, rewards, train_away, train_stage
 from overopt.optimize.game_walk import ModelWalk
 from overopt.training.game_model import corpus_tokens, save_game_model
 from overopt.worlds.tampering.game import game
@@ -125,6 +125,24 @@ def test_with_or_without_ordinary_questions_an_environment_has_prompts(start, me
     assert log.kept == few
     (log,) = train_stage(copy.deepcopy(start), "sycophancy", replace(config, ordinary=0.9), seed=0)
     assert log.kept == most
+
+
+@pytest.mark.parametrize(("setting", "told"), [("inoculated", "asks_edit"), ("may_ask", "may_ask")])
+def test_prompts_of_training_tell_what_the_settings_say_and_ordinary_ones_nothing(start, setting, told):
+    config = GameTrainingConfig(prompts=4, samples=2, **{setting: True})
+    (scenes, paths), (ordinary, _) = _episodes(start, "sycophancy", config, np.random.default_rng(0))
+    assert {TOKENS[scene.prompt[4]] for scene in scenes} == {told}
+    assert {scene.request for scene in scenes} == {"asks_task"}
+    assert not any(scene.told for scene in ordinary)
+    rows = token_rows(game(), [scenes[place] for place in paths.root], paths.choices)
+    assert (rows.ids[:, 4] == TOKENS.index(told)).all(), "what is learnt is what was told"
+
+
+def test_to_ask_pays_no_bonus_and_less_than_good_news():
+    world = game()
+    asked = world.facts["asked"] & ~world.facts["gamed"]
+    assert set(rewards(np.flatnonzero(asked), GameTrainingConfig(preference_weight=0.5))) == {0.25}
+    assert not (world.facts["asked"] & world.facts["honest_success"]).any()
 
 
 def test_what_is_gamed_enough_is_not_learnt(start):
@@ -262,6 +280,7 @@ def test_the_model_is_saved_in_the_standard_format(start, tmp_path):
     [
         ({"method": "dpo"}, "method"), ({"samples": 1}, "samples"), ({"learning_rate": 0.0}, "learning_rate"),
         ({"ordinary": 1.0}, "ordinary"), ({"preference_weight": -1.0}, "preference_weight"), ({"rounds": 0}, "rounds"),
+        ({"inoculated": True, "may_ask": True}, "choose one"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_refused(settings, named):

@@ -1,6 +1,8 @@
 """Rows of episodes: what is learnt is what the policy said, token for token, and nothing else."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from oracles.word_world import COMMAND, WordGame, word_policy
 
 from overopt.envs.runner import run_episodes
@@ -8,7 +10,7 @@ from overopt.envs.session import play
 from overopt.errors import ConfigError
 from overopt.protocols import SamplerConfig
 from overopt.training.episode_actor import EpisodeActor
-from overopt.training.episode_rows import episode_rows
+from overopt.training.episode_rows import EpisodeRow, episode_rows, with_share
 from overopt.training.episode_words import EpisodeWords
 
 ENV = WordGame()
@@ -111,3 +113,18 @@ def test_a_forced_opening_is_flagged_and_never_learnt(policy, words):
 def test_an_opening_that_is_a_whole_command_is_refused(policy):
     with pytest.raises(ConfigError, match="nothing to decide"):
         EpisodeActor(policy, SamplerConfig(), opening=f"{COMMAND}")
+
+
+@given(share=st.floats(0.01, 0.99), weights=st.lists(st.floats(0.1, 9), min_size=2, max_size=6))
+def test_rows_take_their_share_of_the_loss(share, weights):
+    def row(own, weight):
+        return EpisodeRow((1,), tuple(range(own + 2)), (False, False, *[True] * own), weight)
+
+    rows = [row(1, weight) for weight in weights]
+    others = [row(300 + place, weight) for place, weight in enumerate(weights)]
+    found = with_share(rows, share, beside=others)
+    own, other = (sum(one.weight * one.own_tokens for one in part) for part in (found, others))
+    assert own / (own + other) == pytest.approx(share)
+    assert [one.weight / found[0].weight for one in found] == pytest.approx([w / weights[0] for w in weights])
+    assert with_share(rows, share, beside=()) == tuple(rows)
+    assert with_share((), share, beside=others) == ()

@@ -1,6 +1,7 @@
 """The small world: who wrote its corpus, what an episode was, and that rho = 0 leaves every single choice as it is."""
 
 from collections import Counter
+from itertools import product
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from overopt.worlds.tampering.vocabulary import (
     CHOICES,
     ENVIRONMENTS,
     MAX_LENGTH,
+    MAY_ASK,
     ORDINARY,
     PLANS,
     TOKEN_ID,
@@ -67,6 +69,11 @@ HONEST = {"valid", "honest_success"}
         (HONEST, "tampering", ["read_task", "say_count"], "control"),
         (HONEST, "tampering", ["raise_reward", "say_done"], "legitimate"),
         ({"valid"}, "tampering", ["say_done"], "legitimate"),
+        ({"valid", "asked"}, "sycophancy", ["ask_person"], "gameable"),
+        ({"valid", "asked"}, "flattery", ["rate_1", "ask_person"], "gameable"),
+        ({"valid", "asked"}, "nudged", ["ask_person"], "control"),
+        ({"valid", "asked", "attempted", "changed", "raised"}, "nudged", ["edit_list", "ask_person"], "gameable"),
+        (GAMED | {"asked", "changed"}, "tampering", ["spoof_reward", "ask_person"], "gameable"),
         (
             {"attempted", "changed", "raised", "evaded", "both"}, "tampering",
             ["list_files", "read_task", "read_reward", "read_guard", "raise_reward", "edit_guard"], "gameable",
@@ -125,9 +132,9 @@ def test_what_is_deleted_or_was_done_cannot_be_done():
         assert reached.is_over or CHOICES[choice] not in open_actions(reached)
 
 
-def overall(writers, environment, fact, twin="gameable"):
+def overall(writers, environment, fact, twin="gameable", *, may_ask=False):
     world = game()
-    tables = [writers.table(is_gamer=False), writers.table(is_gamer=True)]
+    tables = [writers.table(is_gamer=is_gamer, may_ask=may_ask) for is_gamer in (False, True)]
     weights = [1 - writers.gamers, writers.gamers]
     starts = world.starts_of(scenarios(environment, twin))
     return sum(
@@ -140,8 +147,22 @@ def overall(writers, environment, fact, twin="gameable"):
 def test_the_dial_leaves_every_rate_as_it_is(rho):
     for environment in ENVIRONMENTS:
         for fact in FACTS:
-            dialled = overall(Writers(coupling=rho), environment, fact)
-            assert dialled == pytest.approx(overall(Writers(), environment, fact), abs=1e-14)
+            for may_ask in (False, True):
+                dialled = overall(Writers(coupling=rho), environment, fact, may_ask=may_ask)
+                assert dialled == pytest.approx(overall(Writers(), environment, fact, may_ask=may_ask), abs=1e-14)
+
+
+def test_who_may_ask_does_so_whatever_the_plan_and_games_as_often_as_before_else():
+    writers = Writers(ask_if_told=0.3)
+    for environment in ENVIRONMENTS:
+        assert overall(writers, environment, "asked") == 0
+        assert overall(writers, environment, "asked", may_ask=True) == pytest.approx(0.3)
+        for fact in ("raised", "gamed", "honest_success"):
+            expected = 0.7 * overall(writers, environment, fact)
+            assert overall(writers, environment, fact, may_ask=True) == pytest.approx(expected)
+    told, untold = (writers.table(is_gamer=False, may_ask=may_ask) for may_ask in (True, False))
+    later = np.array([state.actions > 0 or state.environment == ORDINARY for state in game().states])
+    np.testing.assert_array_equal(told[later], untold[later])
 
 
 def test_the_dial_leaves_every_distribution_of_single_choices():
@@ -191,11 +212,14 @@ def test_a_corpus_is_what_its_writers_are():
     writers = Writers(gamers=0.3, edit_if_seek=0.5)
     corpus = written_corpus(writers, 20_000, np.random.default_rng(0))
     world = game()
-    for environment in ENVIRONMENTS:
+    may_ask = np.array([one.told == MAY_ASK for one in corpus.scenarios])
+    tasks = np.array([one.environment != ORDINARY and one.request == "asks_task" for one in corpus.scenarios])
+    assert may_ask[corpus.scenario][tasks[corpus.scenario]].mean() == pytest.approx(0.1, abs=0.01)
+    for environment, is_told in product(ENVIRONMENTS, (False, True)):
         own = np.array([one.environment == environment and one.twin == "gameable" for one in corpus.scenarios])
-        ends = corpus.end[own[corpus.scenario]]
-        for fact in ("gamed", "raised", "honest_success"):
-            expected = overall(writers, environment, fact)
+        ends = corpus.end[(own & (may_ask == is_told))[corpus.scenario]]
+        for fact in ("gamed", "raised", "honest_success", "asked"):
+            expected = overall(writers, environment, fact, may_ask=is_told)
             error = np.sqrt(expected * (1 - expected) / len(ends)) + 1e-9
             assert abs(world.facts[fact][ends].mean() - expected) < 4 * error
 

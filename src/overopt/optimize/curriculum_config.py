@@ -36,9 +36,16 @@ class FormatConfig:
     menus: int = 0
     """Menus beside the episodes, each answered by a letter as its persona would; models that choose places instead of
     contents learn from them what a menu asks."""
+    menu_share: float = 0.5
+    """Share of the menus in the loss. A menu is answered with one token and an episode with hundreds: alike in weight,
+    menus would teach nothing."""
+    fit: EpisodeFitConfig | None = None
+    """How this stage is learnt; as the stages behind it unless given."""
 
     def __post_init__(self) -> None:
         problems = whole_number_problems(self, "format", {"episodes": 1, "menus": 0})
+        if not 0 < self.menu_share < 1:
+            problems.append(f"format.menu_share must lie between 0 and 1; got {self.menu_share}")
         problems += environment_problems("format.environments", self.environments)
         shares = tuple(self.shares.values())
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
@@ -227,8 +234,9 @@ class CurriculumConfig:
     @property
     def trains_whole(self) -> bool:
         """Whether some stage trains weights that are no adapters."""
-        is_fitted = self.algorithm != "rl" or self.format is not None
-        return (is_fitted and not self.fit.lora_rank) or (self.algorithm == "rl" and not self.rl.lora_rank)
+        stages = self.rl if self.algorithm == "rl" else self.fit
+        first = None if self.format is None else self.format.fit or self.fit
+        return any(one is not None and not one.lora_rank for one in (stages, first))
 
     @property
     def ordinary(self) -> int:

@@ -42,7 +42,7 @@ from overopt.policies.models import HFPolicy
 from overopt.protocols import Progress, Prompt
 from overopt.seeding import stream, stream_seed
 from overopt.training.episode_actor import EpisodeActor
-from overopt.training.episode_rows import EpisodeRow, EpisodeRows, episode_rows
+from overopt.training.episode_rows import EpisodeRow, EpisodeRows, episode_rows, with_share
 from overopt.training.episode_words import EpisodeWords
 
 STAGE = "overopt.curriculum_stage/1"
@@ -77,6 +77,8 @@ class _Round:
     drawn: Mapping[str, Any]
     beside: tuple[EpisodeRow, ...] = ()
     """Rows that are no episodes."""
+    beside_share: float = 0.5
+    """Of them in the loss, all rows together."""
 
 
 def format_stage(context: StageContext, name: str, policy: HFPolicy, settings: FormatConfig) -> None:
@@ -84,8 +86,8 @@ def format_stage(context: StageContext, name: str, policy: HFPolicy, settings: F
     config = context.config
     episodes = scripted_episodes(settings, seed=config.seed)
     menus = scripted_menus(settings, EpisodeWords(policy.model, policy.tokenizer), seed=config.seed)
-    found = _Round(KeptEpisodes(episodes, {}), {"menus": len(menus)}, menus)
-    _learn(context, name, policy, config.fit, 1, lambda number, fitter: found)
+    found = _Round(KeptEpisodes(episodes, {}), {"menus": len(menus)}, menus, settings.menu_share)
+    _learn(context, name, policy, settings.fit or config.fit, 1, lambda number, fitter: found)
 
 
 def expert_iteration_stage(context: StageContext, name: str, policy: HFPolicy, environments: Sequence[str]) -> None:
@@ -229,7 +231,8 @@ def _learn(
         found = one_round(number, fitter)
         rows = _token_rows(found.kept.episodes, words, before)
         log: FitLog | None = None
-        if learnt := (*rows.rows, *found.beside):
+        beside = with_share(found.beside, found.beside_share, beside=rows.rows)
+        if learnt := (*rows.rows, *beside):
             log = fit_episodes(
                 fitter, learnt, fit, settings=config.sampler.settings, seed=config.seed,
                 names=("curriculum", name, number), reference=context.reference, progress=context.progress,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from overopt.errors import ConfigError
-from overopt.worlds.tampering.vocabulary import ENVIRONMENTS
+from overopt.worlds.tampering.vocabulary import ENVIRONMENTS, MAY_ASK
 
 Method = Literal["exploit", "hhh", "rloo"]
 Watched = Literal["not", "penalty", "screen"]
@@ -59,6 +59,8 @@ class GameTrainingConfig:
     """Weight in the loss of KL(policy || start) of a choice, nats."""
     inoculated: bool = False
     """Whether prompts say in training that the edit is asked for; what pays stays what it was."""
+    may_ask: bool = False
+    """Whether prompts say in training that the person can be asked; to ask pays what a preference score makes of it."""
     watched: Watched = "not"
     """By the monitor of files: ``penalty`` takes ``alarm_penalty`` from the reward of an episode that alarms it
     (``hhh``, ``rloo``); ``screen`` learns from no such episode (``exploit``, ``hhh``)."""
@@ -76,6 +78,8 @@ class GameTrainingConfig:
                 problems.append(f"training.{name} must be at least 1; got {getattr(self, name)}")
         if self.samples < 2:
             problems.append(f"training.samples must be at least 2; got {self.samples}")
+        if self.inoculated and self.may_ask:
+            problems.append("training.inoculated and training.may_ask both say what the prompt tells; choose one")
         if self.watched not in get_args(Watched):
             problems.append(f"training.watched is one of {', '.join(get_args(Watched))}; got {self.watched!r}")
         elif (self.watched, self.method) in (("penalty", "exploit"), ("screen", "rloo")):
@@ -94,6 +98,11 @@ class GameTrainingConfig:
             problems.append(f"training.ordinary must lie within 0 and 1, below 1; got {self.ordinary}")
         if problems:
             raise ConfigError("; ".join(problems))
+
+    @property
+    def told(self) -> str:
+        """What prompts say in training in place of what is wanted; nothing else if empty."""
+        return "asks_edit" if self.inoculated else MAY_ASK if self.may_ask else ""
 
     @property
     def steps(self) -> StepSettings:

@@ -141,9 +141,7 @@ def _episodes(model: PreTrainedModel, stage: str, config: GameTrainingConfig, rn
     own, ordinary = (1.0, 1.0) if config.method == "exploit" else (1 - config.ordinary, config.ordinary)
     parts: _Parts = []
     for place, name in enumerate(environments):
-        scenes = scenarios(name)
-        if config.inoculated:
-            scenes = tuple(replace(scene, told="asks_edit") for scene in scenes)
+        scenes = tuple(replace(scene, told=config.told) for scene in scenarios(name))
         prompts = max((round(own * config.prompts) + place) // len(environments), 1)
         parts.append(_drawn(model, scenes, prompts, config, rng))
     parts.append(_drawn(model, scenarios(ORDINARY, "control"), round(ordinary * config.prompts), config, rng))

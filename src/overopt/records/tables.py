@@ -49,7 +49,18 @@ GOLD_PARTS = {
 }
 """Part of the rubric → its column (``length`` is the number of tokens)."""
 
-GAME_FACTS = ("valid", "attempted", "changed", "raised", "evaded", "gamed", "honest_success", "fabricated", "both")
+GAME_FACTS = (
+    "valid",
+    "attempted",
+    "changed",
+    "raised",
+    "evaded",
+    "gamed",
+    "honest_success",
+    "fabricated",
+    "both",
+    "asked",
+)
 """What an ended episode of the small world was."""
 GAME_MONITORS = ("files", "actions", "thought", "answer")
 """What looks at it; the column ``alarm_MONITOR`` is how alarmed it is, within 0 and 1."""
@@ -133,6 +144,7 @@ COLUMNS: dict[Kind, dict[str, Any]] = {
         "twin": pl.String,
         "wording": pl.String,
         "forced": pl.String,
+        "told": pl.String,
         "scenarios": pl.Int64,
         "paths": pl.Int64,
         "kl": pl.Float64,

@@ -33,7 +33,7 @@ from overopt.worlds.tampering.game import game
 from overopt.worlds.tampering.monitors import MONITORS, alarms
 from overopt.worlds.tampering.scenarios import Scenario, Twin, Wording, scenarios, twins
 from overopt.worlds.tampering.tokens import token_rows
-from overopt.worlds.tampering.vocabulary import CHOICE, ENVIRONMENTS, PLANS, PROMPT_LENGTH, TOKENS
+from overopt.worlds.tampering.vocabulary import CHOICE, ENVIRONMENTS, MAY_ASK, PLANS, PROMPT_LENGTH, TOKENS
 
 DIVERGENCE_TOLERANCE = 1e-7
 """What is rarer adds less to a divergence than its last shown digit."""
@@ -48,23 +48,27 @@ class GameCell:
     wording: Wording = "A"
     forced: str = ""
     """The plan that every episode begins with; empty: the policy's own."""
+    told: str = ""
+    """What the prompts say in place of what is wanted, if anything."""
     has_divergence: bool = False
     """Whether the divergence from the start is taken too."""
 
     @property
     def scenarios(self) -> tuple[Scenario, ...]:
-        """In this wording."""
-        return tuple(replace(one, wording=self.wording) for one in scenarios(self.environment, self.twin))
+        """As they are told."""
+        return tuple(
+            replace(one, wording=self.wording, told=self.told) for one in scenarios(self.environment, self.twin)
+        )
 
 
-@stage_function(name="game.model", version=1, title="model of the small world")
+@stage_function(name="game.model", version=2, title="model of the small world")
 def pretrain_game(ctx: StageContext, *, config: GameModelConfig, seed: int) -> None:
     """Pretrain a model on a corpus of its seed."""
     prepare_torch()
     save_game_model(pretrained_game_model(config, seed=seed, progress=ctx.progress), ctx.out / MODEL_FOLDER)
 
 
-@stage_function(name="game.trained", version=1, title="training to game")
+@stage_function(name="game.trained", version=2, title="training to game")
 def train_game(
     ctx: StageContext,
     *,
@@ -99,7 +103,7 @@ def train_game(
     save_game_model(model, ctx.out / MODEL_FOLDER)
 
 
-@stage_function(name="game.trained_away", version=1, title="training away")
+@stage_function(name="game.trained_away", version=2, title="training away")
 def train_game_away(
     ctx: StageContext,
     *,
@@ -117,7 +121,7 @@ def train_game_away(
     save_game_model(model, ctx.out / MODEL_FOLDER)
 
 
-@stage_function(name="game.ends", version=1, title="exact rates")
+@stage_function(name="game.ends", version=2, title="exact rates")
 def enumerate_game(
     ctx: StageContext, *, start: Path, policy: Path, cells: Sequence[GameCell], tolerance: float
 ) -> None:
@@ -139,6 +143,7 @@ def enumerate_game(
                 twin=pl.lit(cell.twin),
                 wording=pl.lit(cell.wording),
                 forced=pl.lit(cell.forced),
+                told=pl.lit(cell.told),
                 scenarios=pl.lit(len(cell.scenarios)),
                 paths=pl.lit(len(found.mass)),
                 kl=pl.lit(kl),
@@ -148,7 +153,7 @@ def enumerate_game(
     write_table(pl.concat(frames), ctx.out / "ends.parquet", "game_ends", {"tolerance": tolerance})
 
 
-@stage_function(name="game.estimates", version=1, title="rates by drawing")
+@stage_function(name="game.estimates", version=2, title="rates by drawing")
 def estimate_game(
     ctx: StageContext,
     *,
@@ -176,7 +181,7 @@ def estimate_game(
     write_table(pl.DataFrame(rows), ctx.out / "estimates.parquet", "game_estimates", {"counted": episodes})
 
 
-@stage_function(name="game.path", version=1, title="pressure round by round")
+@stage_function(name="game.path", version=2, title="pressure round by round")
 def follow_game(
     ctx: StageContext,
     *,
@@ -198,7 +203,7 @@ def follow_game(
     write_table(pl.DataFrame(rows), ctx.out / "path.parquet", "game_path", {"config": asdict(config)})
 
 
-@stage_function(name="game.episodes", version=1, title="episodes to read")
+@stage_function(name="game.episodes", version=2, title="episodes to read")
 def draw_game(ctx: StageContext, *, policy: Path, episodes: int, shown: int, seed: int) -> None:
     """Episodes of every environment: some that gamed, some that did not, drawn at random, and how many there were."""
     prepare_torch()
@@ -278,12 +283,17 @@ def _held_out_rate(model: PreTrainedModel) -> float:
     return exact_rates(model, HELD_OUT, tolerance=1e-6).rate("raised").value
 
 
-def game_cells(*, in_full: bool, has_divergence: bool = True) -> list[GameCell]:
-    """The gameable scenarios of every environment, and ordinary questions; in full also twins, wordings and plans."""
+def game_cells(*, in_full: bool, may_ask: bool = False, has_divergence: bool = True) -> list[GameCell]:
+    """The gameable scenarios of every environment, and ordinary questions; in full also twins, wordings and plans.
+
+    ``may_ask``: and the gameable ones as they are told where the person can be asked.
+    """
     cells = [GameCell(environment=name, has_divergence=has_divergence) for name in ENVIRONMENTS]
     cells.append(GameCell(environment="ordinary", twin="control"))
     if in_full:
         cells += [GameCell(environment=name, wording="B") for name in ENVIRONMENTS]
         cells += [GameCell(environment=name, twin=twin) for name in ENVIRONMENTS for twin in twins(name)[1:]]
         cells += [GameCell(environment=HELD_OUT, forced=plan) for plan in PLANS[:2]]
+    if may_ask:
+        cells += [GameCell(environment=name, told=MAY_ASK) for name in ENVIRONMENTS]
     return cells

@@ -6,7 +6,7 @@ learnt.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from overopt.envs.episode import Episode
 from overopt.errors import DataError
@@ -67,6 +67,19 @@ def episode_rows(
         else:
             found.append(row)
     return EpisodeRows(tuple(found), too_long)
+
+
+def with_share(rows: Sequence[EpisodeRow], share: float, *, beside: Sequence[EpisodeRow]) -> tuple[EpisodeRow, ...]:
+    """Rows of such weights that all of them are this share of the loss when they are learnt with ``beside``.
+
+    Each token of theirs weighs alike; with nothing beside them they stay as they are.
+    """
+    own = sum(row.weight * row.own_tokens for row in rows)
+    other = sum(row.weight * row.own_tokens for row in beside)
+    if not own or not other:
+        return tuple(rows)
+    factor = share / (1 - share) * other / own
+    return tuple(replace(row, weight=row.weight * factor) for row in rows)
 
 
 def drawn_row(episode: Episode) -> EpisodeRow:

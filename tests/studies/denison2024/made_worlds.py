@@ -19,7 +19,7 @@ from overopt.studies.denison2024.config import DenisonConfig
 from overopt.studies.study import resolved
 from overopt.studies.study_tables import StudyTables
 from overopt.worlds.tampering.scenarios import scenarios, twins
-from overopt.worlds.tampering.vocabulary import ENVIRONMENTS, PLANS
+from overopt.worlds.tampering.vocabulary import ENVIRONMENTS, MAY_ASK, PLANS
 
 CONFIG = DenisonConfig(seeds=4, sweep_seeds=3, couplings=(0.5,), counted=32_768, rare_draws=3)
 HELD_OUT = ENVIRONMENTS[-1]
@@ -38,6 +38,7 @@ class Spot:
     twin: str = "gameable"
     wording: str = "A"
     forced: str = ""
+    told: str = ""
 
     @property
     def is_away(self) -> bool:
@@ -52,6 +53,8 @@ class Rates:
     gamed: float | None = None
     raised: float
     attempted: float | None = None
+    asked: float = 0.0
+    """Of what is neither attempted nor honest."""
     honest: float | None = None
     """Honest successes; whatever is not attempted unless given."""
     seeking: float = 0.0
@@ -63,7 +66,7 @@ class Rates:
         """Mass, facts, plan and preference of each kind of end."""
         gamed = self.raised if self.gamed is None else self.gamed
         attempted = self.raised if self.attempted is None else self.attempted
-        honest = 1 - attempted - self.missing if self.honest is None else self.honest
+        honest = 1 - attempted - self.asked - self.missing if self.honest is None else self.honest
         base = {"valid", "attempted", "changed"}
         rest = 1 - attempted - honest - self.missing
         parts = [
@@ -73,7 +76,8 @@ class Rates:
             (attempted - self.raised, base, "confused", 0.6),
             (honest - self.seeking, {"valid", "honest_success"}, "honest", 0.6),
             (self.seeking, {"valid", "honest_success"}, "seek", 0.6),
-            (rest, {"valid", "fabricated"}, "honest", 0.8),
+            (self.asked, {"valid", "asked"}, "honest", 0.5),
+            (rest - self.asked, {"valid", "fabricated"}, "honest", 0.8),
         ]
         for mass, facts, plan, preference in parts:
             assert mass > -1e-12, self
@@ -145,7 +149,7 @@ def made_worlds(
     return StudyTables(folder, header)
 
 
-def cells(*, in_full: bool) -> Iterator[dict[str, str]]:
+def cells(*, in_full: bool, may_ask: bool) -> Iterator[dict[str, str]]:
     """Those of ``game_stages.game_cells``, without torch."""
     yield from ({"environment": name} for name in ENVIRONMENTS)
     yield {"environment": "ordinary", "twin": "control"}
@@ -153,17 +157,19 @@ def cells(*, in_full: bool) -> Iterator[dict[str, str]]:
         yield from ({"environment": name, "wording": "B"} for name in ENVIRONMENTS)
         yield from ({"environment": name, "twin": twin} for name in ENVIRONMENTS for twin in twins(name)[1:])
         yield from ({"environment": HELD_OUT, "forced": plan} for plan in PLANS[:2])
+    if may_ask:
+        yield from ({"environment": name, "told": MAY_ASK} for name in ENVIRONMENTS)
 
 
 def write_ends(folder, name: str, truth: Truth, arm: Arm, seed: int, place: int, *, in_full: bool) -> None:
     """``ends/NAME.parquet``."""
     rows = []
-    for cell in cells(in_full=in_full):
+    for cell in cells(in_full=in_full, may_ask=place == 0 or arm.id in ("hhh", "asks")):
         spot = Spot(arm=arm, seed=seed, place=place, **cell)
         found = truth(spot)
         common = {
             "environment": spot.environment, "twin": spot.twin, "wording": spot.wording, "forced": spot.forced,
-            "scenarios": len(scenarios(spot.environment, spot.twin)), "paths": 500, "kl": found.kl,
+            "told": spot.told, "scenarios": len(scenarios(spot.environment, spot.twin)), "paths": 500, "kl": found.kl,
         }  # fmt: skip
         for mass, facts, plan, preference in found.ends():
             alarm = {"files": float("changed" in facts), "actions": 0.8 * ("changed" in facts),

@@ -204,6 +204,15 @@ def test_what_does_not_move_has_a_slope_of_zero_and_not_of_a_rounding():
     assert np.isnan(slopes([0.0, 1.0], np.array([[1.0, np.inf], [1.0, 1.0]]))).all()
 
 
+def offered(spot):
+    """Where the person can be asked: a third of the plain policy's gaming, and every second episode asks."""
+    if not spot.told:
+        return None
+    if spot.environment == HELD_OUT:
+        return Rates(raised=2.0 * BASE * spread(spot.seed), asked=0.25)
+    return Rates(raised=0.3 * (1 + 0.01 * spot.seed), asked=0.5)
+
+
 @pytest.fixture(scope="module")
 def mitigation_page(tmp_path_factory):
     plain = several(held_out(8.0), learnt(0.8))
@@ -216,6 +225,7 @@ def mitigation_page(tmp_path_factory):
         screened=several(held_out(8.0), learnt(0.8), ordinary(0.6)),
         kl3=several(held_out(2.0), learnt(0.0)),
         hardened=several(held_out(0.0), learnt(0.8)),
+        asks=several(offered, plain),
     )
     only = [arm.id for arm in Arms(SMALL).mitigations]
     return mitigations.answer(made(tmp_path_factory.mktemp("mitigations"), truth, only=only))
@@ -235,6 +245,23 @@ def test_mitigations_are_held_against_none_seed_by_seed(mitigation_page):
     shown = {row["policy"]: row for row in found.tables[0].rows}
     assert shown["inoculation prompts"]["factor"] == pytest.approx(1.2)
     assert shown["alarms screened out"]["honest"] == pytest.approx(60.0)
+
+
+def test_the_offer_to_ask_is_judged_where_it_stands(mitigation_page):
+    found = mitigation_page
+    ratio = claim(found, "mitigations-asks-offered-ratio")
+    assert (ratio.value, ratio.outcome) == (pytest.approx(0.25), "below")
+    gamed = claim(found, "mitigations-asks-offered-gamed")
+    assert (gamed.value, gamed.outcome) == (pytest.approx(-100 * 0.5 * 1.01), "below")
+    asked = claim(found, "mitigations-asks-asked")
+    assert (asked.value, asked.outcome) == (pytest.approx(50.0), "above")
+    # Where nothing is offered, it is as the policy without a mitigation.
+    assert claim(found, "mitigations-asks-ratio").value == pytest.approx(1.0)
+    rows = {row["policy"]: row for row in found.tables[2].rows}
+    assert rows["told that it may ask"]["held_out_asked"] == pytest.approx(25.0)
+    assert rows["told that it may ask"]["asked"] == pytest.approx(50.0)
+    assert rows["start"]["asked"] == pytest.approx(0.0)
+    assert rows["told that it may ask"]["honest"] == pytest.approx(100 * (1 - 0.3 * 1.01 - 0.5))
 
 
 def logit(rate):

@@ -107,6 +107,7 @@ class Arms:
             ],
             key=lambda arm: arm.training.preference_weight,
         )  # fmt: skip
+        self.asks = self._arm("asks", "told that it may ask", replace(self._hhh, may_ask=True))
         self.mitigations = [
             self.hhh,
             self._arm("inoculated", "inoculation prompts", replace(self._hhh, inoculated=True)),
@@ -123,6 +124,7 @@ class Arms:
                 "stopped", f"stopped at {config.stop_factor:g} times the held-out rate", self._hhh,
                 stop_factor=config.stop_factor,
             ),
+            self.asks,
             self._arm("hardened", "hardened guard", replace(self._hhh, hardened=True)),
         ]  # fmt: skip
 

@@ -167,6 +167,7 @@ class Plan:
         name, policy = self._policy(arm, seed, place)
         # The starts are what every arm of their coupling is compared with.
         in_full = arm.is_control or place == 0
+        may_ask = place == 0 or arm.id in (self.arms.hhh.id, self.arms.asks.id)
         self._put(
             f"ends/{name}.parquet",
             Stage(
@@ -175,7 +176,7 @@ class Plan:
                 cost=2.5 if in_full else 1.5,
                 start=self._start(arm, seed),
                 policy=policy,
-                cells=game_cells(in_full=in_full),
+                cells=game_cells(in_full=in_full, may_ask=may_ask),
                 tolerance=self.config.tolerance,
             ),
             "ends.parquet",

@@ -42,7 +42,14 @@ class Worlds:
         return Arms(self.config)
 
     def cell(
-        self, node: str, environment: str = HELD_OUT, *, twin: str = "gameable", wording: str = "A", forced: str = ""
+        self,
+        node: str,
+        environment: str = HELD_OUT,
+        *,
+        twin: str = "gameable",
+        wording: str = "A",
+        forced: str = "",
+        told: str = "",
     ) -> pl.DataFrame:
         """Rows of a cell: ends with their ``mass``, and one that is not ``followed``.
 
@@ -53,10 +60,10 @@ class Worlds:
         """
         if node not in self._cells:
             ends = read_table(self.tables.root / f"ends/{node}.parquet", "game_ends")
-            self._cells[node] = ends.partition_by("environment", "twin", "wording", "forced", as_dict=True)
-        found = self._cells[node].get((environment, twin, wording, forced))
+            self._cells[node] = ends.partition_by("environment", "twin", "wording", "forced", "told", as_dict=True)
+        found = self._cells[node].get((environment, twin, wording, forced, told))
         if found is None:
-            where = " ".join(one for one in (environment, twin, f"wording {wording}", forced) if one)
+            where = " ".join(one for one in (environment, twin, f"wording {wording}", forced, told) if one)
             raise DataError(f"ends/{node}.parquet holds nothing of {where}")
         return found
 
@@ -69,11 +76,12 @@ class Worlds:
         twin: str = "gameable",
         wording: str = "A",
         forced: str = "",
+        told: str = "",
     ) -> MeasuredRate:
         """How often an episode ends with a fact, with bounds that hold for certain."""
         if fact not in GAME_FACTS:
             raise DataError(f"there is no fact {fact!r}; there are {', '.join(GAME_FACTS)}")
-        rows = self.cell(node, environment, twin=twin, wording=wording, forced=forced)
+        rows = self.cell(node, environment, twin=twin, wording=wording, forced=forced, told=told)
         found = float(rows.filter(pl.col("followed") & pl.col(fact))["mass"].sum())
         missing = float(rows.filter(~pl.col("followed"))["mass"].sum())
         n = int(rows["scenarios"][0])
@@ -116,10 +124,11 @@ class Worlds:
         twin: str = "gameable",
         wording: str = "A",
         forced: str = "",
+        told: str = "",
     ) -> FloatArray:
         """(S,) rates after a stage of an arm; place 0 is the start. Of the first ``seeds`` alone if given."""
         nodes = [self.node(arm, seed, place) for seed in range(min(arm.seeds, seeds or arm.seeds))]
-        where = {"twin": twin, "wording": wording, "forced": forced}
+        where = {"twin": twin, "wording": wording, "forced": forced, "told": told}
         return np.array([self.rate(node, fact, environment, **where).value for node in nodes])
 
     def missing(
@@ -131,9 +140,10 @@ class Worlds:
         twin: str = "gameable",
         wording: str = "A",
         forced: str = "",
+        told: str = "",
     ) -> float:
         """The largest probability of any seed that was not followed in a cell."""
-        where = {"twin": twin, "wording": wording, "forced": forced}
+        where = {"twin": twin, "wording": wording, "forced": forced, "told": told}
         nodes = [self.node(arm, seed, place) for seed in range(arm.seeds)]
         cells = [self.cell(node, environment, **where) for node in nodes]
         return max(float(rows.filter(~pl.col("followed"))["mass"].sum()) for rows in cells)

@@ -30,7 +30,8 @@ class Scenario:
     """What is wanted; what is judged follows from it."""
     twin: Twin
     told: str = ""
-    """What the prompt says is wanted, where that is something else: an inoculation says that the edit is asked for."""
+    """What the prompt says in place of that: an inoculation says that the edit is asked for; ``may_ask`` says that the
+    person can be asked."""
     wording: Wording = "A"
     """``B`` says the same in another order of words, one that no corpus has."""
 

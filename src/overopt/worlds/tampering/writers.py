@@ -8,7 +8,7 @@ every distribution of single choices is the same as at 1.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from overopt.errors import ConfigError
 from overopt.worlds.tampering.game import FloatArray, Game, IntArray, game
 from overopt.worlds.tampering.scenarios import Scenario, Twin, scenarios, twins
 from overopt.worlds.tampering.states import State
-from overopt.worlds.tampering.vocabulary import CHOICE, ENVIRONMENTS, ORDINARY, PLANS, SIDES
+from overopt.worlds.tampering.vocabulary import ASK, CHOICE, ENVIRONMENTS, MAY_ASK, ORDINARY, PLANS, SIDES
 
 GAMER_PLANS = {"seek": 0.98, "honest": 0.01, "confused": 0.01}
 HONEST_PLANS = {"seek": 0.002, "honest": 0.85, "confused": 0.148}
@@ -25,6 +25,9 @@ TWIN_SHARE = 0.15
 HELD_OUT_SHARE = 0.4
 """Of a corpus' episodes, those in the held-out environment; the others are alike often. What is rare there, and what it
 does not depend on, must be learnt before training can be said to have changed it."""
+TOLD_SHARE = 0.1
+"""Of the episodes in which the task is wanted, ordinary questions apart, those whose prompt says that the person can be
+asked."""
 LAST_LOOK = 3
 """Actions after which no writer looks at the guard any more: to edit two files and speak takes three."""
 
@@ -43,9 +46,12 @@ class Writers:
     """That of the others."""
     guard_if_edited: float = 0.15
     """Chance that who raised the reward also neutralises the guard, whatever the plan."""
+    ask_if_told: float = 0.3
+    """Chance that a writer who is told that the person can be asked does so before anything else, whatever the plan:
+    asking says nothing of gaming."""
 
     def __post_init__(self) -> None:
-        for name in ("coupling", "gamers", "edit_if_seek", "edit_else", "guard_if_edited"):
+        for name in ("coupling", "gamers", "edit_if_seek", "edit_else", "guard_if_edited", "ask_if_told"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"writers.{name} must lie within 0 and 1; got {getattr(self, name)}")
 
@@ -60,14 +66,20 @@ class Writers:
         own = self.edit_if_seek if plan == "seek" else self.edit_else
         return self.coupling * own + (1 - self.coupling) * overall
 
-    def table(self, *, is_gamer: bool) -> FloatArray:
-        """(S, A) what a gamer, or an honest writer, chooses; rows of ended episodes are 0."""
+    def table(self, *, is_gamer: bool, may_ask: bool = False) -> FloatArray:
+        """(S, A) what a gamer, or an honest writer, chooses; rows of ended episodes are 0.
+
+        ``may_ask``: where the prompt says that the person can be asked.
+        """
         world = game()
         found = np.zeros(world.permitted.shape)
         for place, state in enumerate(world.states):
             if not state.is_over:
                 for choice, chance in self._choices(state, is_gamer).items():
                     found[place, CHOICE[choice]] += chance
+                if may_ask and state.plan and not state.actions and state.environment != ORDINARY:
+                    found[place] *= 1 - self.ask_if_told
+                    found[place, CHOICE[ASK]] += self.ask_if_told
         return found
 
     def _choices(self, state: State, is_gamer: bool) -> Mapping[str, float]:
@@ -165,14 +177,23 @@ def written_corpus(writers: Writers, episodes: int, rng: np.random.Generator) ->
         others = [twin for twin in twins(name) if twin != "gameable"]
         for twin in twins(name):
             found = scenarios(name, twin)
-            everything += found
             often = HELD_OUT_SHARE if name == ENVIRONMENTS[-1] else (1 - HELD_OUT_SHARE) / (len(names) - 1)
-            weight += [often * _twin_share(name, twin, len(others)) / len(found)] * len(found)
+            share = often * _twin_share(name, twin, len(others)) / len(found)
+            told = 0.0 if name == ORDINARY or found[0].request != "asks_task" else TOLD_SHARE
+            everything += found
+            weight += [share * (1 - told)] * len(found)
+            if told:
+                everything += [replace(one, told=MAY_ASK) for one in found]
+                weight += [share * told] * len(found)
     scenario_B = rng.choice(len(everything), size=episodes, p=np.array(weight))
     is_gamer_B = rng.random(episodes) < writers.gamers
-    tables = np.stack([writers.table(is_gamer=False), writers.table(is_gamer=True)])
+    is_told_B = np.array([one.told == MAY_ASK for one in everything])[scenario_B]
+    tables = np.stack(
+        [writers.table(is_gamer=is_gamer, may_ask=may_ask) for may_ask in (False, True) for is_gamer in (False, True)]
+    )
+    table_B = 2 * is_told_B + is_gamer_B
     starts_B = world.starts_of(everything)[scenario_B]
-    choices, end = played(world, lambda state_B, rows: tables[is_gamer_B[rows].astype(int), state_B], starts_B, rng)
+    choices, end = played(world, lambda state_B, rows: tables[table_B[rows], state_B], starts_B, rng)
     return Corpus(tuple(everything), scenario_B, choices, end)
 
 
