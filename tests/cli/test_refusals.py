@@ -8,17 +8,19 @@ import pytest
 from conftest import overopt
 
 from overopt.assets import catalog
-from overopt.cli import main as command
+from overopt.cli import main as cli
 
 
 def refused(result, status: int, *words: str) -> None:
-    assert result.returncode == status, result.stderr
-    assert "Traceback" not in result.stderr
-    assert result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if line.startswith("overopt: ")]
+    """What a command in this process gave: exit status, output and errors."""
+    found, out, err = result
+    assert found == status, err
+    assert "Traceback" not in err
+    assert out == ""
+    lines = [line for line in err.splitlines() if line.startswith("overopt: ")]
     assert len(lines) == 1
     for word in words:
-        assert word in result.stderr
+        assert word in err
 
 
 @pytest.mark.parametrize(
@@ -36,8 +38,9 @@ def refused(result, status: int, *words: str) -> None:
         (["report", "no-such-folder"], ["holds no study"]),
     ],
 )
-def test_wrong_requests(arguments, words, tmp_path):
-    refused(overopt(*arguments, cwd=tmp_path), 2, *words)
+def test_wrong_requests(command, arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(command(*arguments), 2, *words)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -48,31 +51,31 @@ def test_unknown_options_are_named(tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def test_a_folder_of_another_study_is_left_alone(smoke_copy):
+def test_a_folder_of_another_study_is_left_alone(command, smoke_copy):
     before = (smoke_copy / "study.json").read_bytes()
     refused(
-        overopt("run", "--preset", "smoke", "--seed", "1", "--out", smoke_copy), 2, "another study", "seed is 0, not 1"
+        command("run", "--preset", "smoke", "--seed", "1", "--out", smoke_copy), 2, "another study", "seed is 0, not 1"
     )
-    changed = overopt("run", "--preset", "smoke", "--set", "rl.steps=9", "--out", smoke_copy)
+    changed = command("run", "--preset", "smoke", "--set", "rl.steps=9", "--out", smoke_copy)
     refused(changed, 2, "rl.steps is 8, not 9")
     assert (smoke_copy / "study.json").read_bytes() == before
 
 
-def test_folders_that_cannot_be_used(tmp_path):
+def test_folders_that_cannot_be_used(command, tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")
-    refused(overopt("run", "--preset", "smoke", "--out", file), 2, "is a file")
-    refused(overopt("run", "--preset", "smoke", "--out", file / "below"), 2, "cannot write to")
+    refused(command("run", "--preset", "smoke", "--out", file), 2, "is a file")
+    refused(command("run", "--preset", "smoke", "--out", file / "below"), 2, "cannot write to")
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("mine")
-    refused(overopt("run", "--preset", "smoke", "--out", foreign), 2, "holds no study")
+    refused(command("run", "--preset", "smoke", "--out", foreign), 2, "holds no study")
     assert [p.name for p in foreign.iterdir()] == ["thesis.txt"]
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that even root cannot write to")
-def test_a_folder_that_cannot_be_written_to():
-    refused(overopt("run", "--preset", "smoke", "--out", "/proc/overopt"), 2, "cannot write to /proc/overopt")
+def test_a_folder_that_cannot_be_written_to(command):
+    refused(command("run", "--preset", "smoke", "--out", "/proc/overopt"), 2, "cannot write to /proc/overopt")
 
 
 def test_a_missing_extra_is_named(tmp_path):
@@ -81,17 +84,17 @@ def test_a_missing_extra_is_named(tmp_path):
         "u.find_spec = lambda name, *a: None if name in ('torch', 'transformers') else _find(name, *a)\n"
     )
     result = overopt("run", "--preset", "smoke", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
-    refused(result, 2, "torch, transformers", "overopt[models]")
+    refused((result.returncode, result.stdout, result.stderr), 2, "torch, transformers", "overopt[models]")
 
 
-def test_a_damaged_table_cannot_be_reported(smoke_copy):
+def test_a_damaged_table_cannot_be_reported(command, smoke_copy):
     table = smoke_copy / "tables" / "pool.parquet"
     content = bytearray(table.read_bytes())
     content[len(content) // 2] ^= 1
     table.write_bytes(content)
-    refused(overopt("report", smoke_copy), 1, "pool.parquet was changed", "run the study again")
+    refused(command("report", smoke_copy), 1, "pool.parquet was changed", "run the study again")
     table.unlink()
-    refused(overopt("report", smoke_copy), 1, "pool.parquet is missing")
+    refused(command("report", smoke_copy), 1, "pool.parquet is missing")
 
 
 def test_damaged_models_are_found(tmp_path, monkeypatch, capsys):
@@ -104,7 +107,7 @@ def test_damaged_models_are_found(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(catalog.damages, "__defaults__", (root,))
     monkeypatch.setattr(sys, "argv", ["overopt", "assets", "check"])
     with pytest.raises(SystemExit) as stopped:
-        command.main()
+        cli.main()
     message = capsys.readouterr().err
     assert stopped.value.code == 1
     assert "chitchat-w8/model.safetensors" in message

@@ -23,10 +23,10 @@ def test_every_study_of_the_catalog_can_be_built():
         assert build_study(name, "smoke").name == name
 
 
-def test_a_dry_run_makes_nothing(tmp_path, study):
-    result = overopt(*SMOKE, "--dry-run", "--json", "--out", tmp_path / "study", "--workers", "2")
-    assert result.returncode == 0, result.stderr
-    found = json.loads(result.stdout)
+def test_a_dry_run_makes_nothing(command, tmp_path, study):
+    status, out, err = command(*SMOKE, "--dry-run", "--json", "--out", tmp_path / "study", "--workers", "2")
+    assert status == 0, err
+    found = json.loads(out)
     assert found["schema"] == "overopt.dry_run/1"
     assert (found["done"], found["to_make"]) == (0, len(plan(study.stages())))
     assert [stage["key"] for stage in found["missing"]] == [stage.key for stage in plan(study.stages())]
@@ -35,14 +35,14 @@ def test_a_dry_run_makes_nothing(tmp_path, study):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_takes_times_from_what_is_there(smoke_copy, study):
+def test_a_dry_run_takes_times_from_what_is_there(command, smoke_copy, study):
     scores = [path for path in (smoke_copy / "store").iterdir() if path.name.startswith("study.scores-")]
     for path in scores[:2]:
         path.rename(smoke_copy / path.name)
-    result = overopt(*SMOKE, "--dry-run", "--out", smoke_copy)
-    assert result.returncode == 0, result.stderr
-    assert "20 of 22 stages are done" in result.stdout
-    assert "finished stages of the same function in this plan (2 stages)" in result.stdout
+    status, out, err = command(*SMOKE, "--dry-run", "--out", smoke_copy)
+    assert status == 0, err
+    assert "20 of 22 stages are done" in out
+    assert "finished stages of the same function in this plan (2 stages)" in out
 
 
 def test_the_keys_of_the_plan_are_written_beside_the_results(smoke, study):
@@ -105,8 +105,7 @@ def test_a_pattern_that_names_nothing_is_answered_with_near_names(study):
         (["--only", "nothing"], "is called 'nothing'; near are"),
     ],
 )
-def test_wrong_requests_leave_nothing(tmp_path, arguments, words):
-    result = overopt("run", *arguments, cwd=tmp_path)
-    assert result.returncode == 2
-    assert words in result.stderr
+def test_wrong_requests_leave_nothing(refused, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    refused("run", *arguments, words=words)
     assert list(tmp_path.iterdir()) == []
