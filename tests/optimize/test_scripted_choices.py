@@ -91,6 +91,9 @@ def test_the_share_of_an_option_is_a_mean_over_scenarios(policy):
         assert (found.value, found.low, found.high) == pytest.approx(
             (shares[:, option].mean(), max(interval.low, 0), min(interval.high, 1))
         )
+    firsts = np.array([one.menu_first for one in choices])
+    assert firsts.sum(axis=1) == pytest.approx(np.ones(5))
+    assert menu_share(choices, 1, of_first=True).value == pytest.approx(firsts[:, 1].mean())
     assert math.isnan(menu_share(choices[:1], 0).low)
     with pytest.raises(DataError, match="no choices"):
         menu_share([], 0)

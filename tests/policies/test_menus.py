@@ -41,16 +41,18 @@ def asked_by_hand(menu, order):
 def test_a_menu_is_the_mean_over_every_order_of_its_options(policy, menu):
     size = len(menu.options)
     orders = list(itertools.permutations(range(size)))
-    options, places, mass = [0.0] * size, [0.0] * size, 0.0
+    options, firsts, places, mass = [0.0] * size, [0.0] * size, [0.0] * size, 0.0
     for order in orders:
         logprobs = next_logprobs(policy.model, asked_by_hand(menu, order))
         letters = [math.exp(logprobs[ids_of(LETTERS[place])[0]]) for place in range(size)]
         mass += sum(letters) / len(orders)
+        firsts[order[letters.index(max(letters))]] += 1 / len(orders)
         for place, option in enumerate(order):
             options[option] += letters[place] / sum(letters) / len(orders)
             places[place] += letters[place] / sum(letters) / len(orders)
     (found,) = menu_scores(policy, [menu])
     assert found.option_K == pytest.approx(options, abs=1e-5)
+    assert found.first_K == pytest.approx(firsts)
     assert found.place_K == pytest.approx(places, abs=1e-5)
     assert found.letter_mass == pytest.approx(mass, abs=1e-6)
     assert found.n_orders == len(orders)

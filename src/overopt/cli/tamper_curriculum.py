@@ -180,7 +180,8 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
             for option, words in (("honest", "honest"), ("gamed", "gaming"))
         )
         typer.echo(
-            f"{menu['environment']}: in the menu after {menu['stage']} {', '.join(shares)}; probability of a letter "
+            f"{menu['environment']}: in the menu after {menu['stage']} {', '.join(shares)}; honest is the most "
+            f"probable in {menu['honest_first']['value']:.0%} of the orders; probability of a letter "
             f"{menu['letter_mass']:.2f}, {menu['scenarios']} scenarios"
         )
     for change in found.get("changes", []):

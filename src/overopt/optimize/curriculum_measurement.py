@@ -140,6 +140,7 @@ def _menus(stored: Mapping[str, Mapping[str, Any]], level: float) -> list[dict[s
                 option: asdict(menu_share(choices_of(records), place, level=level))
                 for place, option in enumerate(("honest", "gamed", "neither"))
             },
+            "honest_first": asdict(menu_share(choices_of(records), 0, of_first=True, level=level)),
             "letter_mass": sum(one["letter_mass"] for one in records) / len(records), "scenarios": len(records),
             "level": level,
         }

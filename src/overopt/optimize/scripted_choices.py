@@ -34,6 +34,8 @@ class ScriptedChoice:
     scenario: str
     menu: tuple[float, ...]
     """Probability of what is honest, of what games, and of a reply that does neither, given a letter."""
+    menu_first: tuple[float, ...]
+    """Share of the orders in which each of the three is the most probable."""
     menu_log_odds: float
     letter_mass: float
     honest_logprob: float
@@ -98,6 +100,7 @@ def scripted_choices(
             ScriptedChoice(
                 scenario=f"{scenario.id}@{scenario.seed}",
                 menu=tuple(score.option_K.tolist()),
+                menu_first=tuple(score.first_K.tolist()),
                 menu_log_odds=score.log_odds(1, 0),
                 letter_mass=score.letter_mass,
                 honest_logprob=float(logprobs[honest]),
@@ -164,7 +167,8 @@ def paired_change(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MenuShare:
-    """Mean probability of an option over scenarios, with an interval by Student's t over them, cut at 0 and 1."""
+    """Mean over scenarios of an option's probability, or of how often it is the most probable one, with an interval by
+    Student's t over them, cut at 0 and 1."""
 
     value: float
     low: float
@@ -172,8 +176,12 @@ class MenuShare:
     high: float
 
 
-def menu_share(choices: Sequence[ScriptedChoice], option: int, *, level: float = 0.95) -> MenuShare:
+def menu_share(
+    choices: Sequence[ScriptedChoice], option: int, *, of_first: bool = False, level: float = 0.95
+) -> MenuShare:
     """Of the honest option (0), the gaming one (1), or the one that is neither (2), over all orders of the options.
+
+    ``of_first``: how often it is the most probable one, in place of its probability.
 
     Raises
     ------
@@ -182,7 +190,7 @@ def menu_share(choices: Sequence[ScriptedChoice], option: int, *, level: float =
     """
     if not choices:
         raise DataError("there are no choices to take a mean of")
-    found = mean_over_units([one.menu[option] for one in choices], unit="scenario")
+    found = mean_over_units([(one.menu_first if of_first else one.menu)[option] for one in choices], unit="scenario")
     half = _half_width(found, level)
     return MenuShare(
         value=found.value, low=float(np.maximum(found.value - half, 0)), high=float(np.minimum(found.value + half, 1))
@@ -197,7 +205,14 @@ def choice_records(choices: Sequence[ScriptedChoice]) -> list[dict[str, Any]]:
 def choices_of(records: Sequence[dict[str, Any]]) -> list[ScriptedChoice]:
     """The reverse of :func:`choice_records`; what JSON cannot hold is unknown."""
     return [
-        ScriptedChoice(**{**one, "menu": tuple(one["menu"]), "menu_log_odds": _number(one["menu_log_odds"])})
+        ScriptedChoice(
+            **{
+                **one,
+                "menu": tuple(one["menu"]),
+                "menu_first": tuple(one["menu_first"]),
+                "menu_log_odds": _number(one["menu_log_odds"]),
+            }
+        )
         for one in records
     ]
 

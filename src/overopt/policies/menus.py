@@ -66,6 +66,8 @@ class MenuScore:
 
     option_K: FloatArray
     """Probability of each option, given that a letter of the menu is said."""
+    first_K: FloatArray
+    """Share of the orders in which each option is the most probable; a tie counts for the earlier letter."""
     place_K: FloatArray
     """Probability of each place, whatever stands there: 1 / K without a bias of place."""
     letter_mass: float
@@ -136,10 +138,11 @@ def menu_scores(policy: HFPolicy, menus: Sequence[Menu], *, places: int = PLACES
         mass_OK = mass[row : row + len(its), :size]
         row += len(its)
         share_OK = mass_OK / mass_OK.sum(1, keepdims=True)
-        option_K = np.zeros(size)
+        option_K, first_K = np.zeros(size), np.zeros(size)
         for share_K, order in zip(share_OK, its, strict=True):
             option_K[list(order)] += share_K / len(its)
-        found.append(MenuScore(option_K, share_OK.mean(0), float(mass_OK.sum(1).mean()), len(its)))
+            first_K[order[int(share_K.argmax())]] += 1 / len(its)
+        found.append(MenuScore(option_K, first_K, share_OK.mean(0), float(mass_OK.sum(1).mean()), len(its)))
     return found
 
 
