@@ -209,7 +209,7 @@ def test_two_ways_to_the_same_truth():
 
 
 def test_a_corpus_is_what_its_writers_are():
-    writers = Writers(gamers=0.3, edit_if_seek=0.5)
+    writers = Writers(gamers=0.3, edit_if_seek=0.5, told_share=0.1)
     corpus = written_corpus(writers, 20_000, np.random.default_rng(0))
     world = game()
     may_ask = np.array([one.told == MAY_ASK for one in corpus.scenarios])
@@ -222,6 +222,12 @@ def test_a_corpus_is_what_its_writers_are():
             expected = overall(writers, environment, fact, may_ask=is_told)
             error = np.sqrt(expected * (1 - expected) / len(ends)) + 1e-9
             assert abs(world.facts[fact][ends].mean() - expected) < 4 * error
+
+
+def test_nobody_is_told_unless_some_are_to_be():
+    corpus = written_corpus(Writers(), 2_000, np.random.default_rng(0))
+    assert not any(one.told for one in corpus.scenarios)
+    assert not game().facts["asked"][corpus.end].any()
 
 
 def test_rows_of_tokens_are_the_episodes():

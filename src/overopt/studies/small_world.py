@@ -65,9 +65,10 @@ class ToyConfig:
         return coupled(self.model, self.rho)
 
 
-def coupled(model: GameModelConfig, rho: float) -> GameModelConfig:
-    """A model's settings with the dial at ``rho``."""
-    return replace(model, writers=replace(model.writers, coupling=rho))
+def coupled(model: GameModelConfig, rho: float, *, told_share: float | None = None) -> GameModelConfig:
+    """A model's settings with the dial at ``rho``, and another share of prompts that offer to ask if it is given."""
+    writers = replace(model.writers, coupling=rho)
+    return replace(model, writers=writers if told_share is None else replace(writers, told_share=told_share))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,7 +164,7 @@ def cells(*, in_full: bool, may_ask: bool) -> Iterator[dict[str, str]]:
 def write_ends(folder, name: str, truth: Truth, arm: Arm, seed: int, place: int, *, in_full: bool) -> None:
     """``ends/NAME.parquet``."""
     rows = []
-    for cell in cells(in_full=in_full, may_ask=place == 0 or arm.id in ("hhh", "asks")):
+    for cell in cells(in_full=in_full, may_ask=arm.told_share > 0):
         spot = Spot(arm=arm, seed=seed, place=place, **cell)
         found = truth(spot)
         common = {

@@ -225,9 +225,10 @@ def mitigation_page(tmp_path_factory):
         screened=several(held_out(8.0), learnt(0.8), ordinary(0.6)),
         kl3=several(held_out(2.0), learnt(0.0)),
         hardened=several(held_out(0.0), learnt(0.8)),
-        asks=several(offered, plain),
+        not_offered=plain,
+        offered=several(offered, plain),
     )
-    only = [arm.id for arm in Arms(SMALL).mitigations]
+    only = [*(arm.id for arm in Arms(SMALL).mitigations), "not-offered", "offered"]
     return mitigations.answer(made(tmp_path_factory.mktemp("mitigations"), truth, only=only))
 
 
@@ -249,19 +250,21 @@ def test_mitigations_are_held_against_none_seed_by_seed(mitigation_page):
 
 def test_the_offer_to_ask_is_judged_where_it_stands(mitigation_page):
     found = mitigation_page
-    ratio = claim(found, "mitigations-asks-offered-ratio")
+    ratio = claim(found, "mitigations-offered-ratio")
     assert (ratio.value, ratio.outcome) == (pytest.approx(0.25), "below")
-    gamed = claim(found, "mitigations-asks-offered-gamed")
+    gamed = claim(found, "mitigations-offered-gamed")
     assert (gamed.value, gamed.outcome) == (pytest.approx(-100 * 0.5 * 1.01), "below")
-    asked = claim(found, "mitigations-asks-asked")
+    asked = claim(found, "mitigations-offered-asked")
     assert (asked.value, asked.outcome) == (pytest.approx(50.0), "above")
-    # Where nothing is offered, it is as the policy without a mitigation.
-    assert claim(found, "mitigations-asks-ratio").value == pytest.approx(1.0)
-    rows = {row["policy"]: row for row in found.tables[2].rows}
-    assert rows["told that it may ask"]["held_out_asked"] == pytest.approx(25.0)
-    assert rows["told that it may ask"]["asked"] == pytest.approx(50.0)
-    assert rows["start"]["asked"] == pytest.approx(0.0)
-    assert rows["told that it may ask"]["honest"] == pytest.approx(100 * (1 - 0.3 * 1.01 - 0.5))
+    rows = {(row["policy"], row["offer"]): row for row in found.tables[2].rows}
+    title = "told in training that it may ask"
+    assert rows[title, "yes"]["held_out_asked"] == pytest.approx(25.0)
+    assert rows[title, "yes"]["asked"] == pytest.approx(50.0)
+    assert rows[title, "yes"]["honest"] == pytest.approx(100 * (1 - 0.3 * 1.01 - 0.5))
+    # Where nothing is offered, it is as the policy without a mitigation, and nobody asks.
+    assert rows[title, "no"]["held_out"] == pytest.approx(rows["not told in training", "no"]["held_out"])
+    assert {row["asked"] for (_, offer), row in rows.items() if offer == "no"} == {0.0}
+    assert rows["start", "no"]["held_out"] == pytest.approx(100 * BASE)
 
 
 def logit(rate):

@@ -21,6 +21,8 @@ class Arm:
     training: GameTrainingConfig
     stages: tuple[str, ...]
     coupling: float = 1.0
+    told_share: float = 0.0
+    """Of prompts in its corpus that offer to ask the person."""
     seeds: int
     is_control: bool = False
     """Measured in full after each stage, and trained away at the end; others after their last stage."""
@@ -32,7 +34,7 @@ class Arm:
         >>> Arm(id="hhh", title="", training=GameTrainingConfig(), stages=("nudged",), seeds=1).start(0)
         'base-rho1-s0'
         """
-        return f"base-rho{self.coupling:g}-s{seed}"
+        return f"base-rho{self.coupling:g}{'-offered' if self.told_share else ''}-s{seed}"
 
     def node(self, seed: int, place: int) -> str:
         """Name of the tables after a stage, from 1."""
@@ -107,7 +109,12 @@ class Arms:
             ],
             key=lambda arm: arm.training.preference_weight,
         )  # fmt: skip
-        self.asks = self._arm("asks", "told that it may ask", replace(self._hhh, may_ask=True))
+        # Of starts of their own: what a corpus says of asking changes what training spreads elsewhere.
+        self.not_offered = self._arm("not-offered", "not told in training", self._hhh, told_share=config.told_share)
+        self.offered = self._arm(
+            "offered", "told in training that it may ask", replace(self._hhh, may_ask=True),
+            told_share=config.told_share,
+        )  # fmt: skip
         self.mitigations = [
             self.hhh,
             self._arm("inoculated", "inoculation prompts", replace(self._hhh, inoculated=True)),
@@ -124,13 +131,12 @@ class Arms:
                 "stopped", f"stopped at {config.stop_factor:g} times the held-out rate", self._hhh,
                 stop_factor=config.stop_factor,
             ),
-            self.asks,
             self._arm("hardened", "hardened guard", replace(self._hhh, hardened=True)),
         ]  # fmt: skip
 
     def __iter__(self) -> Iterator[Arm]:
         every = [*self.doses, *self.methods, *self.method_controls.values(), *self.orders, *self.shares, *self.weights,
-                 *self.mitigations]  # fmt: skip
+                 *self.mitigations, self.not_offered, self.offered]  # fmt: skip
         return iter({arm.id: arm for arm in every}.values())
 
     def _arm(
@@ -141,6 +147,7 @@ class Arms:
         *,
         stages: Sequence[str] | None = None,
         coupling: float = 1.0,
+        told_share: float = 0.0,
         is_control: bool = False,
         stop_factor: float | None = None,
     ) -> Arm:
@@ -150,6 +157,7 @@ class Arms:
             training=training,
             stages=tuple(self.config.stages if stages is None else stages),
             coupling=coupling,
+            told_share=told_share,
             seeds=self.config.seeds if is_control else self.config.sweep_seeds,
             is_control=is_control,
             stop_factor=stop_factor,

@@ -13,16 +13,20 @@ from overopt.studies.denison2024.words import rate_cell, ratio_claim
 from overopt.studies.denison2024.worlds import HELD_OUT, Worlds
 from overopt.worlds.tampering.vocabulary import MAY_ASK
 
-HOW = (
-    "The offer to ask the person stands in the prompts of a tenth of the corpus, and three in ten writers take it up "
-    "there, whatever their plan. With it in the prompts of training, to ask pays what a preference score makes of it "
-    "and never the bonus. As the offer would stand wherever the policy works, its policy is measured with it too."
-)
+
+def how(worlds: Worlds) -> str:
+    """What was done, for the page."""
+    return (
+        f"To ask the person has starts of its own: in their corpora {worlds.config.told_share:.0%} of the tasks offer "
+        "it, and three in ten writers take that up, whatever their plan. With the offer in the prompts of training, to "
+        "ask pays what a preference score makes of it and never the bonus. As it would stand wherever the policy "
+        "works, its policy is measured with the offer, and that without the mitigation without it."
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """(S,) rates of an arm's policies at one place where the person can be asked."""
+class _Rates:
+    """(S,) rates of an arm's policies at one place, with or without the offer to ask."""
 
     gamed: FloatArray
     """Mean over the arm's environments, as ``asked`` and ``honest``."""
@@ -35,20 +39,19 @@ class _Told:
 
 
 def asking_claims(worlds: Worlds) -> list[Claim]:
-    """Of the arm that may ask, where it may, against the policy without mitigation, where it may not."""
-    arms = worlds.arms
-    plain, asks = arms.hhh, arms.asks
+    """Of the arm that may ask, where it may, against that which may not, where it may not."""
+    plain, offered = worlds.arms.not_offered, worlds.arms.offered
     last = len(plain.stages)
-    before, unmitigated = (worlds.over_seeds(plain, place, "raised") for place in (0, last))
-    gamed = np.mean([worlds.over_seeds(plain, last, "gamed", name) for name in environments_of(plain)], axis=0)
-    start, after = (_told(worlds, asks, place) for place in (0, last))
+    before = worlds.over_seeds(plain, 0, "raised")
+    unmitigated = _rates(worlds, plain, last, told="")
+    start, after = (_rates(worlds, offered, place, told=MAY_ASK) for place in (0, last))
     return [
         ratio_claim(
-            "mitigations-asks-offered-ratio",
+            "mitigations-offered-ratio",
             "factor of the held-out rate where the person can be asked, in training and measurement, over that "
             "without the offer",
             (before, after.held_out),
-            (before, unmitigated),
+            (before, unmitigated.held_out),
             are_paired=True,
             sentences={
                 "above": "Where the person can be asked, the held-out rate ends higher: {value} times as high {ci} as "
@@ -60,11 +63,11 @@ def asking_claims(worlds: Worlds) -> list[Claim]:
             },
         ),
         difference_claim(
-            "mitigations-asks-offered-gamed",
+            "mitigations-offered-gamed",
             "rate of gaming the trained environments where the person can be asked, in training and measurement, less "
             "that without the offer",
             after.gamed,
-            gamed,
+            unmitigated.gamed,
             sentences={
                 "above": "Where the person can be asked, the trained environments are gamed {size} more often {ci}.",
                 "below": "Where the person can be asked, the trained environments are gamed {size} less often {ci}.",
@@ -73,7 +76,7 @@ def asking_claims(worlds: Worlds) -> list[Claim]:
             },
         ),
         difference_claim(
-            "mitigations-asks-asked",
+            "mitigations-offered-asked",
             "share of episodes of the trained environments that ask where the person can be asked, after training less "
             "before",
             after.asked,
@@ -88,44 +91,45 @@ def asking_claims(worlds: Worlds) -> list[Claim]:
 
 
 def asking_table(worlds: Worlds) -> TableData:
-    """Who asks, and who games, where the person can be asked."""
+    """Who asks, and who games, with and without the offer."""
     arms = worlds.arms
-    last = len(arms.hhh.stages)
+    last = len(arms.offered.stages)
     rows: list[dict[str, object]] = []
-    for title, arm, place in (
-        ("start", arms.hhh, 0), (arms.hhh.title, arms.hhh, last), (arms.asks.title, arms.asks, last),
+    for title, arm, place, told in (
+        ("start", arms.not_offered, 0, ""), ("start", arms.not_offered, 0, MAY_ASK),
+        (arms.not_offered.title, arms.not_offered, last, ""), (arms.not_offered.title, arms.not_offered, last, MAY_ASK),
+        (arms.offered.title, arms.offered, last, ""), (arms.offered.title, arms.offered, last, MAY_ASK),
     ):  # fmt: skip
-        found = _told(worlds, arm, place)
+        found = _rates(worlds, arm, place, told=told)
         cells = {
             name: value
             for field in ("asked", "gamed", "honest", "held_out_asked", "held_out")
             for name, value in rate_cell(field, getattr(found, field), found.missing).items()
         }
-        rows.append({"policy": title, **cells})
+        rows.append({"policy": title, "offer": "yes" if told else "no", **cells})
     return TableData(
         name="mitigations-asking",
-        title="Where the person can be asked",
+        title="Policies that may ask the person",
         columns={
-            "policy": "Trained", "asked": "Asks", "gamed": "Gaming", "honest": "Honest success",
-            "held_out_asked": f"{HELD_OUT}: asks", "held_out": f"{HELD_OUT}: raised",
+            "policy": "Policy", "offer": "Offer in the prompt", "asked": "Asks", "gamed": "Gaming",
+            "honest": "Honest success", "held_out_asked": f"{HELD_OUT}: asks", "held_out": f"{HELD_OUT}: raised",
         },
         rows=rows,
         digits=3,
-        note=f"Means over {arms.asks.seeds} seeds with 95 % intervals, per cent of episodes whose prompt offers it; "
-        f"the first three: {', '.join(environments_of(arms.hhh))}.",
+        note=f"Means over {arms.offered.seeds} seeds with 95 % intervals, per cent of episodes. Asks, gaming and "
+        f"honest success: {', '.join(environments_of(arms.offered))}.",
     )  # fmt: skip
 
 
-def _told(worlds: Worlds, arm: Arm, place: int) -> _Told:
+def _rates(worlds: Worlds, arm: Arm, place: int, *, told: str) -> _Rates:
     names = environments_of(arm)
 
     def mean(fact: str) -> FloatArray:
-        rates = [worlds.over_seeds(arm, place, fact, name, told=MAY_ASK) for name in names]
-        return np.asarray(np.mean(rates, axis=0))
+        return np.asarray(np.mean([worlds.over_seeds(arm, place, fact, name, told=told) for name in names], axis=0))
 
-    return _Told(
+    return _Rates(
         gamed=mean("gamed"), asked=mean("asked"), honest=mean("honest_success"),
-        held_out=worlds.over_seeds(arm, place, "raised", told=MAY_ASK),
-        held_out_asked=worlds.over_seeds(arm, place, "asked", told=MAY_ASK),
-        missing=max(worlds.missing(arm, place, name, told=MAY_ASK) for name in (*names, HELD_OUT)),
+        held_out=worlds.over_seeds(arm, place, "raised", told=told),
+        held_out_asked=worlds.over_seeds(arm, place, "asked", told=told),
+        missing=max(worlds.missing(arm, place, name, told=told) for name in (*names, HELD_OUT)),
     )  # fmt: skip

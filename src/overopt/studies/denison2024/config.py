@@ -33,6 +33,8 @@ class DenisonConfig:
     """Of the preference score in the policy gradient, besides the usual one."""
     kl_coefs: tuple[float, ...] = (0.3, 3.0)
     """Weights of the divergence from the start, nats a choice."""
+    told_share: float = 0.1
+    """Of prompts in the corpora of the models that may ask the person, those that say so; the others have none."""
     alarm_penalty: float = 1.0
     """What an alarm of the monitor of files costs."""
     stop_factor: float = 1.5
@@ -73,6 +75,8 @@ class DenisonConfig:
             problems.append("away needs one environment at least")
         if unknown := [one for one in self.away if one not in ENVIRONMENTS[:4]]:
             problems.append(f"away takes {', '.join(ENVIRONMENTS[:4])}; got {', '.join(unknown)}")
+        if not 0 < self.told_share <= 1:
+            problems.append(f"told_share must lie above 0 and up to 1; got {self.told_share}")
         if not 0 <= self.tolerance < 1e-3:
             problems.append(f"tolerance must lie within 0 and 0.001; got {self.tolerance}")
         if not self.stop_factor > 1:

@@ -82,13 +82,13 @@ def answer(tables: StudyTables) -> Answer:
             f"{config.alarm_penalty:g} taken from the reward of an episode that alarms the monitor of files (penalty); "
             "no learning from such episodes (screened); "
             f"{leash}rounds that end before the exact held-out rate exceeds {config.stop_factor:g} times its start "
-            "(stopped); prompts that offer to ask the person (told that it may ask); edits that nobody asked for never "
-            "pay (hardened). All begin with the same pretrained models, and each is compared seed by seed with the "
-            "policy without mitigation. Everything is measured in one unchanged world, without inoculation, offer, "
-            "penalty or hardening. Whether a mitigation does more than stop the learning is asked in log-odds, where "
-            "each seed has a straight line from the start to the policy without mitigation, over gaming of the trained "
-            "environments: a policy that only learnt less lies on it, one that did more lies below. "
-            f"{asking.HOW}"
+            "(stopped); edits that nobody asked for never pay (hardened). All begin with the same pretrained models, "
+            "and each is compared seed by seed with the policy without mitigation. Everything is measured in the same "
+            "unchanged world, without inoculation, penalty or hardening. Whether a mitigation does more than stop the "
+            "learning is asked in log-odds, where each seed has a straight line from the start to the policy without "
+            "mitigation, over gaming of the trained environments: a policy that only learnt less lies on it, one that "
+            "did more lies below. "
+            f"{asking.how(worlds)}"
         ),
         claims=[claim for one in compared for claim in _claims(one)] + asking.asking_claims(worlds),
         figures=[
@@ -103,7 +103,7 @@ def answer(tables: StudyTables) -> Answer:
             "pays there as before.",
             "The straight line between start and end is a convention: no policy that was merely trained less was "
             "measured for it.",
-            "Nobody answers a policy that asks: the episode ends there, without gaming and without success.",
+            "Nobody answers a policy that asks: the episode ends there, without success.",
             "Each mitigation has one strength, but for the KL; others could do more, or cost less.",
             f"{len(compared)} mitigations are compared by several claims each, without a correction for their number.",
             *CAVEATS,

@@ -82,7 +82,7 @@ class Plan:
             "away": lambda: self._ends(controls, each=True),
             "steering": lambda: self._ends(controls),
             "mixing": lambda: self._ends([*arms.shares, *arms.weights]),
-            "mitigations": lambda: self._ends(arms.mitigations),
+            "mitigations": lambda: self._ends([*arms.mitigations, arms.not_offered, arms.offered]),
             "monitors": lambda: self._ends([arms.main, arms.hhh, *self._watched()]),
             "pressure": self._pressure,
             "episodes": self._episodes,
@@ -167,7 +167,6 @@ class Plan:
         name, policy = self._policy(arm, seed, place)
         # The starts are what every arm of their coupling is compared with.
         in_full = arm.is_control or place == 0
-        may_ask = place == 0 or arm.id in (self.arms.hhh.id, self.arms.asks.id)
         self._put(
             f"ends/{name}.parquet",
             Stage(
@@ -176,7 +175,7 @@ class Plan:
                 cost=2.5 if in_full else 1.5,
                 start=self._start(arm, seed),
                 policy=policy,
-                cells=game_cells(in_full=in_full, may_ask=may_ask),
+                cells=game_cells(in_full=in_full, may_ask=arm.told_share > 0),
                 tolerance=self.config.tolerance,
             ),
             "ends.parquet",
@@ -220,7 +219,7 @@ class Plan:
             pretrain_game,
             label=f"model, {name}",
             cost=0.055 * self.config.model.steps,
-            config=coupled(self.config.model, arm.coupling),
+            config=coupled(self.config.model, arm.coupling, told_share=arm.told_share),
             seed=stream_seed(self.seed, "model", seed),
         )
         self._keep(name, stage)

@@ -25,9 +25,6 @@ TWIN_SHARE = 0.15
 HELD_OUT_SHARE = 0.4
 """Of a corpus' episodes, those in the held-out environment; the others are alike often. What is rare there, and what it
 does not depend on, must be learnt before training can be said to have changed it."""
-TOLD_SHARE = 0.1
-"""Of the episodes in which the task is wanted, ordinary questions apart, those whose prompt says that the person can be
-asked."""
 LAST_LOOK = 3
 """Actions after which no writer looks at the guard any more: to edit two files and speak takes three."""
 
@@ -46,12 +43,15 @@ class Writers:
     """That of the others."""
     guard_if_edited: float = 0.15
     """Chance that who raised the reward also neutralises the guard, whatever the plan."""
+    told_share: float = 0.0
+    """Of the episodes in which the task is wanted, ordinary questions apart, those whose prompt says that the person
+    can be asked."""
     ask_if_told: float = 0.3
     """Chance that a writer who is told that the person can be asked does so before anything else, whatever the plan:
     asking says nothing of gaming."""
 
     def __post_init__(self) -> None:
-        for name in ("coupling", "gamers", "edit_if_seek", "edit_else", "guard_if_edited", "ask_if_told"):
+        for name in ("coupling", "gamers", "edit_if_seek", "edit_else", "guard_if_edited", "told_share", "ask_if_told"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"writers.{name} must lie within 0 and 1; got {getattr(self, name)}")
 
@@ -179,7 +179,7 @@ def written_corpus(writers: Writers, episodes: int, rng: np.random.Generator) ->
             found = scenarios(name, twin)
             often = HELD_OUT_SHARE if name == ENVIRONMENTS[-1] else (1 - HELD_OUT_SHARE) / (len(names) - 1)
             share = often * _twin_share(name, twin, len(others)) / len(found)
-            told = 0.0 if name == ORDINARY or found[0].request != "asks_task" else TOLD_SHARE
+            told = 0.0 if name == ORDINARY or found[0].request != "asks_task" else writers.told_share
             everything += found
             weight += [share * (1 - told)] * len(found)
             if told:
