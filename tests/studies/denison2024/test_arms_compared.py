@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from studies.denison2024.made_worlds import BASE, CONFIG, HELD_OUT, RHO_FACTOR, Rates, Spot, made_worlds, usual
 
 from overopt.studies.denison2024 import methods, mitigations, mixing, order
 from overopt.studies.denison2024.arm_numbers import numbers
 from overopt.studies.denison2024.arms import Arms
-from overopt.studies.denison2024.paired import mean_claim, slopes
+from overopt.studies.denison2024.paired import difference_claim, mean_claim, slopes
 from overopt.studies.denison2024.worlds import Worlds
 
 SMALL = replace(CONFIG, sweep_seeds=3)
@@ -200,6 +201,11 @@ def test_what_does_not_move_has_a_slope_of_zero_and_not_of_a_rounding():
     assert still.tolist() == [0.0] * 4
     sentences = {"above": "a {value}", "below": "b {value}", "open": "o {value}"}
     assert mean_claim("x", "x", still + 1e-16, sentences=sentences).outcome == "open"
+    apart = np.array([0.1, 0.5, 0.9])
+    wide = difference_claim("x", "x", apart, np.zeros(3), sentences=sentences)
+    assert wide.ci[1] == 100.0
+    assert wide.ci[0] == pytest.approx(100 * (0.5 - stats.t.ppf(0.975, 2) * 0.4 / np.sqrt(3)))
+    assert difference_claim("x", "x", apart, np.zeros(3), sentences=sentences, unit="nats").ci[1] > 100.0
     assert np.isnan(slopes([0.5], np.ones((1, 2)))).all()
     assert np.isnan(slopes([0.0, 1.0], np.array([[1.0, np.inf], [1.0, 1.0]]))).all()
 

@@ -14,6 +14,8 @@ from overopt.stats.linear import solve_columns
 from overopt.studies.claims import Interval
 from overopt.studies.denison2024.words import mean_interval, seeds_words
 
+POINTS = (-100.0, 100.0)
+"""No two shares differ by more, which Student's t does not know."""
 ROUNDING = 1e-12
 """Of sums of probabilities."""
 
@@ -40,7 +42,7 @@ def difference_claim(
         differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     return mean_claim(
         name, what, differences, sentences=sentences, unit=unit, scale=scale, digits=digits, margin=margin,
-        published=published, missing=missing,
+        within=POINTS if unit == "points" else None, published=published, missing=missing,
     )  # fmt: skip
 
 
