@@ -154,6 +154,24 @@ def test_what_is_gamed_enough_is_not_learnt(start):
         assert torch.equal(tensor, model.state_dict()[name])
 
 
+def test_a_first_step_is_no_larger_than_its_gradient(start):
+    """Of full size whatever the gradient, it carried what one environment teaches to others, at coupling 0 too."""
+    model, world = copy.deepcopy(start), game()
+    found = scenarios("nudged")
+    paths = draw(ModelWalk(start, world, found), ALL(32) % len(found), np.random.default_rng(0))
+    rows = token_rows(world, [found[place] for place in paths.root], paths.choices)
+    settings = GameTrainingConfig(learning_rate=0.01, eps=1e-3, epochs=1, batch=32).steps
+    imitate(model, rows, settings, np.random.default_rng(0))
+    (-choice_logprobs(start, rows, ALL(32)).mean()).backward()
+    gradients = [weight.grad for weight in start.parameters()]
+    norm = torch.sqrt(sum((one**2).sum() for one in gradients))
+    for weight, before, gradient in zip(model.parameters(), start.parameters(), gradients, strict=True):
+        clipped = gradient / max(float(norm), 1.0)
+        expected = -0.01 * clipped / (clipped.abs() + 1e-3)
+        torch.testing.assert_close(weight.detach() - before.detach(), expected, atol=1e-5, rtol=1e-3)
+        before.grad = None
+
+
 def test_observations_are_not_learnt(start):
     """Only the environment's tokens differ between the rows of two trainings: the losses are those of the choices."""
     scene = scenarios("nudged")[0]
@@ -280,7 +298,7 @@ def test_the_model_is_saved_in_the_standard_format(start, tmp_path):
     [
         ({"method": "dpo"}, "method"), ({"samples": 1}, "samples"), ({"learning_rate": 0.0}, "learning_rate"),
         ({"ordinary": 1.0}, "ordinary"), ({"preference_weight": -1.0}, "preference_weight"), ({"rounds": 0}, "rounds"),
-        ({"inoculated": True, "may_ask": True}, "choose one"),
+        ({"inoculated": True, "may_ask": True}, "choose one"), ({"eps": 0.0}, "eps"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_refused(settings, named):

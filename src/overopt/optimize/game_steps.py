@@ -3,7 +3,8 @@
 Axes: B episodes, T tokens, A choices, K choices that were made. The policy chooses among what is open, so both losses
 are of its probabilities among that (:mod:`~overopt.optimize.game_walk`), not among all tokens: with those, each step
 in one environment would also lower the actions that exist only in another, and an optimiser that scales gradients
-would do so at full size however small the reason. Rates of what was never trained would drift.
+would do so at full size however small the reason. Rates of what was never trained would drift. For the same reason the
+optimiser's ``eps`` is no smaller than gradients that matter.
 """
 
 import math
@@ -132,7 +133,9 @@ def climb(
 
 def _optimizer(model: PreTrainedModel, settings: StepSettings) -> torch.optim.AdamW:
     model.train()
-    return torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    return torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), eps=settings.eps, weight_decay=0.0
+    )
 
 
 def _minibatches(count: int, batch: int, rng: np.random.Generator) -> list[IntArray]:
