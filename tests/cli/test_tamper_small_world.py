@@ -41,7 +41,9 @@ def test_exact_rates_are_printed_with_bounds_and_counts_beside(model, command, a
         assert exact["high"] - exact["low"] == pytest.approx(1 - exact["mass"], abs=1e-9)
         assert counted["episodes"] == 512
         assert abs(counted["deviation"]) < 4
-        if exact["low"] > 0.01:
+        if exact["low"] > 1 - 1e-9:
+            assert (counted["successes"], counted["deviation"]) == (512, pytest.approx(0, abs=1e-6)), "what is certain"
+        elif exact["low"] > 0.01:
             usual = (counted["successes"] / 512 - exact["low"]) / math.sqrt(exact["low"] * (1 - exact["low"]) / 512)
             assert counted["deviation"] == pytest.approx(usual, abs=0.35)
     status, out, err = command("tamper", "exact", model, *options)
