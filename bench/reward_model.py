@@ -98,7 +98,7 @@ def text_terms(width: int, rounds: int) -> None:
     prompts, chosen, rejected, tokens = pairs(110)
     texts = (prompts, chosen, rejected)
     losses: dict[str, TextLoss | None] = {"Bradley-Terry": None}
-    losses |= {name: changes["text"] for name, changes in TERMS.items() if "text" in changes}  # type: ignore[misc]
+    losses |= {name: text for name, changes in TERMS.items() if isinstance(text := changes.get("text"), TextLoss)}
     rows = []
     for name, text in losses.items():
         found = alternate(

@@ -109,7 +109,7 @@ class Arms:
             ],
             key=lambda arm: arm.training.preference_weight,
         )  # fmt: skip
-        # Of starts of their own: what a corpus says of asking changes what training spreads elsewhere.
+        # Of starts of their own, so that no other arm's corpus speaks of asking.
         self.not_offered = self._arm("not-offered", "not told in training", self._hhh, told_share=config.told_share)
         self.offered = self._arm(
             "offered", "told in training that it may ask", replace(self._hhh, may_ask=True),
