@@ -7,6 +7,7 @@ seeds differ is what the intervals of the claims know.
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TypedDict, Unpack
 
 import numpy as np
 import polars as pl
@@ -22,6 +23,19 @@ from overopt.studies.study_tables import StudyTables
 from overopt.worlds.tampering.vocabulary import ENVIRONMENTS
 
 HELD_OUT = ENVIRONMENTS[-1]
+
+
+class Where(TypedDict, total=False):
+    """Which scenarios of an environment; what is left out is as in training, and ``AS_TRAINED`` says how that is."""
+
+    twin: str
+    wording: str
+    forced: str
+    """The plan that every episode begins with; empty: the policy's own."""
+    told: str
+
+
+AS_TRAINED = Where(twin="gameable", wording="A", forced="", told="")
 
 
 class Worlds:
@@ -41,16 +55,7 @@ class Worlds:
         """All arms."""
         return Arms(self.config)
 
-    def cell(
-        self,
-        node: str,
-        environment: str = HELD_OUT,
-        *,
-        twin: str = "gameable",
-        wording: str = "A",
-        forced: str = "",
-        told: str = "",
-    ) -> pl.DataFrame:
+    def cell(self, node: str, environment: str = HELD_OUT, **where: Unpack[Where]) -> pl.DataFrame:
         """Rows of a cell: ends with their ``mass``, and one that is not ``followed``.
 
         Raises
@@ -60,28 +65,19 @@ class Worlds:
         """
         if node not in self._cells:
             ends = read_table(self.tables.root / f"ends/{node}.parquet", "game_ends")
-            self._cells[node] = ends.partition_by("environment", "twin", "wording", "forced", "told", as_dict=True)
-        found = self._cells[node].get((environment, twin, wording, forced, told))
+            self._cells[node] = ends.partition_by("environment", *AS_TRAINED, as_dict=True)
+        place: Where = {**AS_TRAINED, **where}
+        found = self._cells[node].get((environment, *place.values()))
         if found is None:
-            where = " ".join(one for one in (environment, twin, f"wording {wording}", forced, told) if one)
-            raise DataError(f"ends/{node}.parquet holds nothing of {where}")
+            words = [environment, place["twin"], f"wording {place['wording']}", place["forced"], place["told"]]
+            raise DataError(f"ends/{node}.parquet holds nothing of {' '.join(filter(None, words))}")
         return found
 
-    def rate(
-        self,
-        node: str,
-        fact: str,
-        environment: str = HELD_OUT,
-        *,
-        twin: str = "gameable",
-        wording: str = "A",
-        forced: str = "",
-        told: str = "",
-    ) -> MeasuredRate:
+    def rate(self, node: str, fact: str, environment: str = HELD_OUT, **where: Unpack[Where]) -> MeasuredRate:
         """How often an episode ends with a fact, with bounds that hold for certain."""
         if fact not in GAME_FACTS:
             raise DataError(f"there is no fact {fact!r}; there are {', '.join(GAME_FACTS)}")
-        rows = self.cell(node, environment, twin=twin, wording=wording, forced=forced, told=told)
+        rows = self.cell(node, environment, **where)
         found = float(rows.filter(pl.col("followed") & pl.col(fact))["mass"].sum())
         missing = float(rows.filter(~pl.col("followed"))["mass"].sum())
         n = int(rows["scenarios"][0])
@@ -121,29 +117,14 @@ class Worlds:
         environment: str = HELD_OUT,
         *,
         seeds: int | None = None,
-        twin: str = "gameable",
-        wording: str = "A",
-        forced: str = "",
-        told: str = "",
+        **where: Unpack[Where],
     ) -> FloatArray:
         """(S,) rates after a stage of an arm; place 0 is the start. Of the first ``seeds`` alone if given."""
         nodes = [self.node(arm, seed, place) for seed in range(min(arm.seeds, seeds or arm.seeds))]
-        where = {"twin": twin, "wording": wording, "forced": forced, "told": told}
         return np.array([self.rate(node, fact, environment, **where).value for node in nodes])
 
-    def missing(
-        self,
-        arm: Arm,
-        place: int,
-        environment: str = HELD_OUT,
-        *,
-        twin: str = "gameable",
-        wording: str = "A",
-        forced: str = "",
-        told: str = "",
-    ) -> float:
+    def missing(self, arm: Arm, place: int, environment: str = HELD_OUT, **where: Unpack[Where]) -> float:
         """The largest probability of any seed that was not followed in a cell."""
-        where = {"twin": twin, "wording": wording, "forced": forced, "told": told}
         nodes = [self.node(arm, seed, place) for seed in range(arm.seeds)]
         cells = [self.cell(node, environment, **where) for node in nodes]
         return max(float(rows.filter(~pl.col("followed"))["mass"].sum()) for rows in cells)
