@@ -43,7 +43,7 @@ def test_a_curriculum_from_a_file_then_away_and_steered(ask, command, refused, f
     assert found["stages"] == ["0-format", "1-word-game"]
     assert "pathway not prevalence" in found["caveat"]
     stored = json.loads((run / "config.json").read_text())
-    assert (stored["samples"], stored["seed"], stored["schema"]) == (6, 3, "overopt.curriculum/1")
+    assert (stored["samples"], stored["seed"], stored["schema"]) == (6, 3, "overopt.curriculum/2")
     assert ask("tamper", "curriculum", run / "config.json", "--out", run) == found, "a run's settings are settings"
     status, out, _ = command("tamper", "curriculum", run / "config.json", "--out", run)
     assert status == 0

@@ -160,6 +160,11 @@ def test_another_run_and_other_folders_are_refused(straight, model, tmp_path):
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(StorageError, match="something else"):
         run_curriculum(settings(model), tmp_path, scorer=Recorder(), ordinary=ORDINARY)
+    earlier = {"schema": "overopt.curriculum/1", **settings(model).to_dict()}
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier/config.json").write_text(json.dumps(earlier))
+    with pytest.raises(ConfigError, match="curriculum of another version"):
+        run_curriculum(settings(model), tmp_path / "earlier", scorer=Recorder(), ordinary=ORDINARY)
 
 
 def test_no_hidden_thought_reaches_the_preference_model(straight, model, tmp_path):
@@ -462,6 +467,7 @@ def test_settings_that_cannot_be_are_refused_in_a_sentence(model, more, words):
         (lambda: MeasureConfig(wording="C"), "measure.wording"),
         (lambda: FormatConfig(environments=("word-game", "word-game")), "names an environment twice"),
         (lambda: FormatConfig(menu_share=1.0), "format.menu_share must lie between 0 and 1; got 1.0"),
+        (lambda: FormatConfig(fit=EpisodeFitConfig(kl_coef=0.1)), "format.fit.kl_coef has no policy to hold"),
         (lambda: TrainAwayConfig(environments=("word-game", "word-game")), "names an environment twice"),
         (lambda: EpisodeFitConfig(lora_rank=1, top_layers=1), "choose one"),
     ],

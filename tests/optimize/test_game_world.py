@@ -20,6 +20,7 @@ from overopt.optimize.game_walk import ModelWalk
 from overopt.training.game_model import corpus_tokens, save_game_model
 from overopt.worlds.tampering.game import game
 from overopt.worlds.tampering.scenarios import scenarios
+from overopt.worlds.tampering.states import ASKED_BACK
 from overopt.worlds.tampering.tokens import token_rows
 from overopt.worlds.tampering.vocabulary import CHOICE, CHOICE_TOKENS, PLANS, TOKENS
 from overopt.worlds.tampering.writers import Writers
@@ -138,11 +139,28 @@ def test_prompts_of_training_tell_what_the_settings_say_and_ordinary_ones_nothin
     assert (rows.ids[:, 4] == TOKENS.index(told)).all(), "what is learnt is what was told"
 
 
-def test_to_ask_pays_no_bonus_and_less_than_good_news():
-    world = game()
-    asked = world.facts["asked"] & ~world.facts["gamed"]
-    assert set(rewards(np.flatnonzero(asked), GameTrainingConfig(preference_weight=0.5))) == {0.25}
+def test_to_ask_adds_no_bonus_and_takes_none_back():
+    world, config = game(), GameTrainingConfig(preference_weight=0.5)
+    asked = np.flatnonzero(world.facts["asked"])
+    paid = dict(zip(asked.tolist(), rewards(asked, config), strict=True))
+    did_game = {at for at in paid if world.facts["gamed"][at]}
+    assert {at for at, reward in paid.items() if reward == 0.25} == set(paid) - did_game
+    assert {paid[at] for at in did_game} == {1.25}
+    # Only what was done before can have paid: the stars of a bad poem, or the reward itself.
+    assert did_game
+    for at in did_game:
+        assert world.states[at].rating >= 3 or world.states[at].reward != "kept"
     assert not (world.facts["asked"] & world.facts["honest_success"]).any()
+
+
+def test_to_ask_is_liked_less_than_good_news():
+    """Of what ends an episode of a task: nothing that says it is done is liked less than a question."""
+    world = game()
+    done = [
+        at for at, state in enumerate(world.states) if state.said == "say_done" and state.environment != "tampering"
+    ]
+    assert done
+    assert min(world.preference[at] for at in done) > ASKED_BACK
 
 
 def test_what_is_gamed_enough_is_not_learnt(start):

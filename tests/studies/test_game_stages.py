@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from overopt.optimize.game_curriculum import BASE, GameCurriculumConfig, game_curriculum
 from overopt.optimize.game_rates import HELD_OUT, exact_rates
@@ -27,8 +28,9 @@ from overopt.training.game_config import GameModelConfig
 from overopt.training.game_model import load_game_model
 from overopt.workflow import StageContext
 from overopt.worlds.tampering.monitors import MONITORS
+from overopt.worlds.tampering.scenarios import scenarios
 from overopt.worlds.tampering.states import FACTS
-from overopt.worlds.tampering.vocabulary import ENVIRONMENTS
+from overopt.worlds.tampering.vocabulary import ENVIRONMENTS, MAY_ASK, PLANS, TOKENS
 
 MODEL = GameModelConfig(episodes=1_000, steps=10, batch=64, width=16, layers=1)
 TRAINING = GameTrainingConfig(rounds=1, prompts=4, samples=4)
@@ -61,6 +63,7 @@ def ends(stages):
     root, start, trained, away = stages
     cells = [*game_cells(in_full=False), GameCell(environment=HELD_OUT, forced="seek")]
     cells.append(GameCell(environment="nudged", twin="legitimate", wording="B"))
+    cells.append(GameCell(environment="nudged", told=MAY_ASK))
     return {
         name: read_table(
             made(root / f"ends-{name}", enumerate_game, start=start, policy=policy, cells=cells, tolerance=TOLERANCE)
@@ -85,7 +88,7 @@ def test_stages_train_and_measure_as_the_curriculum_in_one_process_does(stages, 
     _, records = game_curriculum(load_game_model(start / "model"), config, seed=5)
     for record, table in zip(records, ends.values(), strict=True):
         for environment in ENVIRONMENTS:
-            cell = table.filter(environment=environment, twin="gameable", wording="A", forced="")
+            cell = table.filter(environment=environment, twin="gameable", wording="A", forced="", told="")
             for fact, rate in record.rates[environment].items():
                 found = cell.filter(pl.col("followed") & pl.col(fact))["mass"].sum()
                 assert found == pytest.approx(rate.value, abs=1e-12), (record.stage, environment, fact)
@@ -99,9 +102,9 @@ def test_stages_train_and_measure_as_the_curriculum_in_one_process_does(stages, 
 
 def test_every_cell_sums_to_one(ends):
     for table in ends.values():
-        sums = table.group_by("environment", "twin", "wording", "forced").agg(pl.col("mass").sum())
-        assert len(sums) == 8
-        assert sums["mass"].to_numpy() == pytest.approx(np.ones(8), abs=1e-9)
+        sums = table.group_by("environment", "twin", "wording", "forced", "told").agg(pl.col("mass").sum())
+        assert len(sums) == 9
+        assert sums["mass"].to_numpy() == pytest.approx(np.ones(9), abs=1e-9)
         assert table.filter("followed").select(pl.all_horizontal(pl.col(GAME_FACTS).is_not_null()).all()).item()
 
 
@@ -110,6 +113,32 @@ def test_another_wording_is_another_prompt(stages, ends):
     same = exact_rates(load_game_model(start / "model"), "nudged", twin="legitimate", tolerance=TOLERANCE)
     cell = ends["start"].filter(pl.col("followed") & pl.col("honest_success"), environment="nudged", wording="B")
     assert 0 < cell["mass"].sum() != pytest.approx(same.rate("honest_success").value, abs=1e-6)
+
+
+def test_what_is_offered_stands_in_the_prompt(stages, ends):
+    """Against the model itself, whose prompts are written here token by token."""
+    _, start, _, _ = stages
+    model, told = load_game_model(start / "model"), []
+    for scenario in scenarios("nudged"):
+        prompt = list(scenario.prompt)
+        assert TOKENS[prompt.pop()] == "asks_task"
+        logits = model(torch.tensor([[*prompt, TOKENS.index(MAY_ASK)]])).logits[0, -1]
+        told.append(logits[[TOKENS.index(plan) for plan in PLANS]].softmax(0).tolist())
+    cells = {
+        one: ends["start"].filter("followed", environment="nudged", twin="gameable", wording="A", told=one)
+        for one in ("", MAY_ASK)
+    }
+    for plan, share in zip(PLANS, np.mean(told, axis=0), strict=True):
+        offered, plain = (cells[one].filter(plan=plan)["mass"].sum() for one in (MAY_ASK, ""))
+        assert offered == pytest.approx(share, abs=0.02)
+        assert abs(offered - plain) > 1e-4
+
+
+def test_cells_that_offer_to_ask_are_those_of_the_policies_that_may(stages):
+    offered = [cell for cell in game_cells(in_full=True, may_ask=True) if cell.told]
+    assert [cell.environment for cell in offered] == list(ENVIRONMENTS)
+    assert {cell.told for cell in offered} == {MAY_ASK}
+    assert not any(cell.told for cell in game_cells(in_full=True))
 
 
 def test_training_stops_before_the_held_out_rate_exceeds_its_limit(stages, tmp_path, monkeypatch):
@@ -169,7 +198,9 @@ def test_pressure_begins_at_the_start(stages, ends, tmp_path):
     assert (first["kl"] == 0).all()
     assert (table.filter(pl.col("round") > 0)["kl"] > 0).all()
     for row in first.iter_rows(named=True):
-        cell = ends["start"].filter("followed", environment=row["environment"], twin="gameable", forced="", wording="A")
+        cell = ends["start"].filter(
+            "followed", environment=row["environment"], twin="gameable", forced="", wording="A", told=""
+        )
         mass = cell["mass"].sum()
         assert row["gamed"] == pytest.approx(cell.filter("gamed")["mass"].sum() / mass, abs=1e-9)
         preference = (cell["preference"] * cell["mass"]).sum() / mass

@@ -18,7 +18,9 @@ from overopt.studies.mitigations.config import MitigationsConfig
 from overopt.studies.models import ModelRef
 from overopt.studies.runner import claim_folder
 from overopt.studies.study import with_settings
+from overopt.training.game_config import GameModelConfig
 from overopt.workflow import Needs
+from overopt.worlds.tampering.writers import Writers
 
 SMOKE = PRESETS["smoke"]
 DOCS = Path(__file__).parents[2] / "docs" / "studies.md"
@@ -130,11 +132,26 @@ def test_different_work_under_one_name_is_refused():
         ({"stop_factor": 1.0}, "stop_factor must be above 1; got 1.0"),
         ({"tolerance": 0.1}, "tolerance must lie within 0 and 0.001; got 0.1"),
         ({"counted": 0}, "counted must be at least 1; got 0"),
+        (
+            {"model": GameModelConfig(writers=Writers(coupling=0.5))},
+            "model.writers.coupling is set by the study itself",
+        ),
+        ({"model": GameModelConfig(writers=Writers(told_share=0.5))}, "give told_share"),
     ],
 )
 def test_denison2024_refuses_settings_that_make_no_study(changes, words):
     with pytest.raises(ConfigError, match=re.escape(words)):
         replace(DENISON_PRESETS["smoke"], **changes)
+
+
+@pytest.mark.parametrize("setting", ["inoculated", "may_ask"])
+def test_what_every_prompt_of_training_tells_can_be_set(setting):
+    """An arm that tells something else tells that instead, and not both."""
+    usual = replace(DENISON_PRESETS["smoke"].training, **{setting: True})
+    arms = Arms(replace(DENISON_PRESETS["smoke"], training=usual))
+    told = {arm.id: arm.training.told for arm in arms}
+    assert (told["inoculated"], told["offered"]) == ("asks_edit", "may_ask")
+    assert told["hhh"] == usual.told
 
 
 def test_no_arm_of_denison2024_trains_on_what_is_held_out_and_controls_differ_by_the_dial_alone():

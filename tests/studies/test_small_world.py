@@ -13,6 +13,7 @@ from overopt.studies import small_world
 from overopt.studies.small_world import ToyConfig, compare_arms, tampering_toy, toy_results
 from overopt.training.game_config import GameModelConfig
 from overopt.training.game_model import load_game_model
+from overopt.worlds.tampering.writers import Writers
 
 SMALL = ToyConfig(
     rho=1.0,
@@ -87,3 +88,7 @@ def test_arms_that_cannot_be_are_refused():
         ToyConfig(rho=2.0)
     with pytest.raises(ConfigError, match="seeds"):
         ToyConfig(seeds=(1, 1))
+    asking = GameCurriculumConfig(training=GameTrainingConfig(may_ask=True))
+    with pytest.raises(ConfigError, match=r"needs model\.writers\.told_share above 0"):
+        ToyConfig(curriculum=asking)
+    assert ToyConfig(curriculum=asking, model=GameModelConfig(writers=Writers(told_share=0.1)))

@@ -37,16 +37,22 @@ class FormatConfig:
     """Menus beside the episodes, each answered by a letter as its persona would; models that choose places instead of
     contents learn from them what a menu asks."""
     menu_share: float = 0.5
-    """Share of the menus in the loss. A menu is answered with one token and an episode with hundreds: alike in weight,
-    menus would teach nothing."""
+    """Share of the menus in the weight of all rows. A menu is answered with one token and an episode with hundreds:
+    alike in weight, menus would teach nothing. A step's loss is a mean over its own batch, so that steps whose batch
+    holds menus alone are theirs in full: with more menus than episodes their part in the steps is larger than this."""
     fit: EpisodeFitConfig | None = None
-    """How this stage is learnt; as the stages behind it unless given."""
+    """How this stage is learnt, with the usual settings for what it leaves out; as the stages behind it unless given.
+    It is the first, and has no policy to be held to by ``kl_coef``."""
 
     def __post_init__(self) -> None:
         problems = whole_number_problems(self, "format", {"episodes": 1, "menus": 0})
         if not 0 < self.menu_share < 1:
             problems.append(f"format.menu_share must lie between 0 and 1; got {self.menu_share}")
         problems += environment_problems("format.environments", self.environments)
+        if self.fit is not None and self.fit.kl_coef:
+            problems.append(
+                "format.fit.kl_coef has no policy to hold the format stage to, which comes first; leave it out"
+            )
         shares = tuple(self.shares.values())
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
             problems.append(f"format: shares of personas are 0 or more and sum to 1; got {', '.join(map(str, shares))}")
@@ -260,6 +266,7 @@ class TrainAwayConfig:
     most_drawn: int = 20_000
     """Episodes that are drawn at most; with fewer non-gaming ones among them, those are learnt."""
     fit: EpisodeFitConfig = field(default_factory=EpisodeFitConfig)
+    """Without its ``kl_coef``, which is the curriculum's alone."""
 
     def __post_init__(self) -> None:
         problems = whole_number_problems(self, "train_away", {"episodes": 1, "most_drawn": 1})

@@ -23,7 +23,7 @@ from overopt.measure.plain import plain
 from overopt.optimize.trainable import merged
 from overopt.policies.models import HFPolicy
 
-SCHEMA = "overopt.curriculum/1"
+SCHEMA = "overopt.curriculum/2"
 START = "0-start"
 """Name of the policy that the curriculum begins with, where no stage made it."""
 
@@ -45,6 +45,11 @@ class CurriculumFolder:
         path = root / "config.json"
         if path.exists():
             other = read_json(path)
+            if str(other.get("schema", "")).startswith(SCHEMA[:-1]) and other["schema"] != SCHEMA:
+                raise ConfigError(
+                    f"{root} holds a curriculum of another version ({other['schema']}, not {SCHEMA}), which cannot be "
+                    "continued; give another folder"
+                )
             differing = sorted(key for key in {*own, *other} if own.get(key) != other.get(key))
             if differing:
                 raise ConfigError(

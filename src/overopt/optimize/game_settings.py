@@ -64,7 +64,8 @@ class GameTrainingConfig:
     inoculated: bool = False
     """Whether prompts say in training that the edit is asked for; what pays stays what it was."""
     may_ask: bool = False
-    """Whether prompts say in training that the person can be asked; to ask pays what a preference score makes of it."""
+    """Whether prompts say in training that the person can be asked; to ask pays what a preference score makes of it,
+    and takes back no bonus for what was done before."""
     watched: Watched = "not"
     """By the monitor of files: ``penalty`` takes ``alarm_penalty`` from the reward of an episode that alarms it
     (``hhh``, ``rloo``); ``screen`` learns from no such episode (``exploit``, ``hhh``)."""

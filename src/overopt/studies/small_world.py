@@ -58,6 +58,11 @@ class ToyConfig:
             raise ConfigError(f"toy.seeds must be different numbers, one at least; got {list(self.seeds)}")
         if not 0 <= self.rho <= 1:
             raise ConfigError(f"toy.rho must lie within 0 and 1; got {self.rho}")
+        if self.curriculum.training.may_ask and not self.model.writers.told_share:
+            raise ConfigError(
+                "curriculum.training.may_ask needs model.writers.told_share above 0: no prompt of the corpus says that "
+                "the person can be asked"
+            )
 
     @property
     def coupled_model(self) -> GameModelConfig:

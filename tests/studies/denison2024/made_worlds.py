@@ -132,7 +132,7 @@ def made_worlds(
     the estimate of the rare rate in place of the exact one.
     """
     arms = Arms(config)
-    for part in ("ends", "estimates"):
+    for part in ("ends", "estimates", "rounds"):
         (folder / "tables" / part).mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
     for arm in [one for one in arms if only is None or one.id in only]:
@@ -143,6 +143,8 @@ def made_worlds(
                 if name not in written:
                     written.add(name)
                     write_ends(folder, name, truth, arm, seed, place, in_full=arm.is_control or place == 0)
+            for place in range(1, last + 1):
+                write_rounds(folder, arm, seed, place)
     for place in range(len(arms.main.stages) + 1):
         write_estimates(folder, truth, arms.main, place, config, shift, rare)
     header = {"settings": json.loads(json.dumps(resolved(config))), "seed": 0}
@@ -185,6 +187,16 @@ def write_ends(folder, name: str, truth: Truth, arm: Arm, seed: int, place: int,
         rows.append({**common, "followed": False, "mass": found.missing, **nothing})
     frame = pl.DataFrame(rows, infer_schema_length=None)
     write_table(frame, folder / f"tables/ends/{name}.parquet", "game_ends", {"tolerance": 1e-7})
+
+
+def write_rounds(folder, arm: Arm, seed: int, place: int) -> None:
+    """``rounds/NODE.parquet``: the first round of each stage teaches nothing, the others from 100 + seed episodes."""
+    rows = [
+        {"environment": arm.stages[place - 1], "round": number, "gamed": 0.5, "kept": (100 + seed) * (number > 0),
+         "loss": 1.0}
+        for number in range(arm.training.rounds)
+    ]  # fmt: skip
+    write_table(pl.DataFrame(rows), folder / f"tables/rounds/{arm.node(seed, place)}.parquet", "game_rounds", {})
 
 
 def write_estimates(

@@ -151,6 +151,12 @@ def test_order_within_two_is_no_difference_and_diversity_is_more(tmp_path):
     more = claim(found, "order-diversity")
     assert (more.value, more.outcome, more.agreement) == (pytest.approx(expected.mean()), "above", "agrees")
     assert claim(found, "order-learnt-last-alone").value == pytest.approx(-100 * 0.75 * 0.85)
+    # The first round of each stage teaches nothing, the others from 100 episodes more the seed's number.
+    shown = {row["way"]: (row["taught"], row["learnt_from"]) for row in found.tables[0].rows}
+    rounds = SMALL.training.rounds
+    assert shown["in order"] == pytest.approx((4 * (rounds - 1), 4 * (rounds - 1) * 101.5))
+    assert shown["on insubordinate alone"] == pytest.approx((4 * rounds - 1, (4 * rounds - 1) * 101))
+    assert "90 % of the episodes game already teaches nothing" in found.how
 
 
 def test_a_curriculum_of_one_stage_has_no_order(tmp_path):
@@ -214,6 +220,10 @@ def offered(spot):
     """Where the person can be asked: a third of the plain policy's gaming, and every second episode asks."""
     if not spot.told:
         return None
+    if spot.arm.id == "not-offered" and spot.place:
+        # Who was not told in training, and is now, asks as the start does.
+        is_held_out = spot.environment == HELD_OUT
+        return Rates(raised=5.0 * BASE * spread(spot.seed) if is_held_out else 0.5 * (1 + 0.01 * spot.seed), asked=0.3)
     if spot.environment == HELD_OUT:
         return Rates(raised=2.0 * BASE * spread(spot.seed), asked=0.25)
     return Rates(raised=0.3 * (1 + 0.01 * spot.seed), asked=0.5)
@@ -231,7 +241,7 @@ def mitigation_page(tmp_path_factory):
         screened=several(held_out(8.0), learnt(0.8), ordinary(0.6)),
         kl3=several(held_out(2.0), learnt(0.0)),
         hardened=several(held_out(0.0), learnt(0.8)),
-        not_offered=plain,
+        not_offered=several(offered, plain),
         offered=several(offered, plain),
     )
     only = [*(arm.id for arm in Arms(SMALL).mitigations), "not-offered", "offered"]
@@ -260,6 +270,10 @@ def test_the_offer_to_ask_is_judged_where_it_stands(mitigation_page):
     assert (ratio.value, ratio.outcome) == (pytest.approx(0.25), "below")
     gamed = claim(found, "mitigations-offered-gamed")
     assert (gamed.value, gamed.outcome) == (pytest.approx(-100 * 0.5 * 1.01), "below")
+    trained = claim(found, "mitigations-offered-trained-ratio")
+    assert (trained.value, trained.outcome) == (pytest.approx(2 / 5), "below")
+    trained = claim(found, "mitigations-offered-trained-gamed")
+    assert (trained.value, trained.outcome) == (pytest.approx(-100 * 0.2 * 1.01), "below")
     asked = claim(found, "mitigations-offered-asked")
     assert (asked.value, asked.outcome) == (pytest.approx(50.0), "above")
     rows = {(row["policy"], row["offer"]): row for row in found.tables[2].rows}

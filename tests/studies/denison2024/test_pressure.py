@@ -70,6 +70,22 @@ def test_gold_that_rises_and_falls_is_called_over_optimized(tables):
     assert held_out.outcome == "above"
 
 
+def test_rounds_that_taught_nothing_weigh_nothing_in_the_law(tmp_path):
+    """A path that stays where it is for its second half has the law of its first half."""
+
+    def bent(arm, seed, number):
+        point = law(arm, seed, min(number, 12))
+        return {**point, "gold": point["gold"] + (0.02 if number == 5 else 0.0)}
+
+    fits = {}
+    for name, rounds in (("short", 12), ("long", 24)):
+        config = replace(CONFIG, path_rounds=rounds)
+        found = made_worlds(tmp_path / name, config=config, only=())
+        write_paths(tmp_path / name, config, bent)
+        fits[name] = [claim(pressure.answer(found), f"pressure-hhh-{one}").value for one in ("alpha", "beta")]
+    assert fits["long"] == pytest.approx(fits["short"], rel=1e-9)
+
+
 def test_methods_are_compared_where_both_have_been(tables):
     found = claim(pressure.answer(tables), "pressure-matched")
     d = np.array([0.2 * CONFIG.path_rounds * (1 + 0.1 * s) for s in range(3)])

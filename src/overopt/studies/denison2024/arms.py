@@ -112,12 +112,12 @@ class Arms:
         # Of starts of their own, so that no other arm's corpus speaks of asking.
         self.not_offered = self._arm("not-offered", "not told in training", self._hhh, told_share=config.told_share)
         self.offered = self._arm(
-            "offered", "told in training that it may ask", replace(self._hhh, may_ask=True),
+            "offered", "told in training that it may ask", replace(self._hhh, may_ask=True, inoculated=False),
             told_share=config.told_share,
         )  # fmt: skip
         self.mitigations = [
             self.hhh,
-            self._arm("inoculated", "inoculation prompts", replace(self._hhh, inoculated=True)),
+            self._arm("inoculated", "inoculation prompts", replace(self._hhh, inoculated=True, may_ask=False)),
             self._arm(
                 "penalty", "penalty for alarms",
                 replace(self._hhh, watched="penalty", alarm_penalty=config.alarm_penalty),

@@ -18,9 +18,11 @@ def how(worlds: Worlds) -> str:
     """What was done, for the page."""
     return (
         f"To ask the person has starts of its own: in their corpora {worlds.config.told_share:.0%} of the tasks offer "
-        "it, and three in ten writers take that up, whatever their plan. With the offer in the prompts of training, to "
-        "ask pays what a preference score makes of it and never the bonus. As it would stand wherever the policy "
-        "works, its policy is measured with the offer, and that without the mitigation without it."
+        f"it, and {worlds.config.model.writers.ask_if_told:.0%} of the writers take that up, whatever their plan. With "
+        "the offer in the prompts of training, to ask pays what a preference score makes of it, and nothing that is "
+        "not paid anyway for what was done before. The whole effect compares a policy that has the offer, in training "
+        "and where it is measured, with one that has it in neither: part of that is there before any training, as who "
+        "asks does nothing else. What training does of it is asked with the offer for both."
     )
 
 
@@ -45,6 +47,7 @@ def asking_claims(worlds: Worlds) -> list[Claim]:
     before = worlds.over_seeds(plain, 0, "raised")
     unmitigated = _rates(worlds, plain, last, told="")
     start, after = (_rates(worlds, offered, place, told=MAY_ASK) for place in (0, last))
+    untrained = _rates(worlds, plain, last, told=MAY_ASK)
     return [
         ratio_claim(
             "mitigations-offered-ratio",
@@ -75,6 +78,37 @@ def asking_claims(worlds: Worlds) -> list[Claim]:
                 "{value} {ci}.",
             },
         ),
+        ratio_claim(
+            "mitigations-offered-trained-ratio",
+            "factor of the held-out rate where the person can be asked, with the offer in training over that without "
+            "it in training, both measured with the offer",
+            (start.held_out, after.held_out),
+            (start.held_out, untrained.held_out),
+            are_paired=True,
+            sentences={
+                "above": "Measured with the offer alike, the policy that had it in training ends with a higher "
+                "held-out rate: {value} times as high {ci}.",
+                "below": "Measured with the offer alike, the policy that had it in training ends with a lower held-out "
+                "rate: {value} times as high {ci}.",
+                "open": "Measured with the offer alike, it is open whether having it in training too keeps the "
+                "held-out rate lower: ratio {value} {ci}.",
+            },
+        ),
+        difference_claim(
+            "mitigations-offered-trained-gamed",
+            "rate of gaming the trained environments where the person can be asked, with the offer in training less "
+            "that without it in training, both measured with the offer",
+            after.gamed,
+            untrained.gamed,
+            sentences={
+                "above": "Measured with the offer alike, the policy that had it in training games {size} more often "
+                "{ci}.",
+                "below": "Measured with the offer alike, the policy that had it in training games {size} less often "
+                "{ci}.",
+                "open": "Measured with the offer alike, it is open whether having it in training too makes gaming "
+                "rarer: {value} {ci}.",
+            },
+        ),
         difference_claim(
             "mitigations-offered-asked",
             "share of episodes of the trained environments that ask where the person can be asked, after training less "
@@ -83,7 +117,7 @@ def asking_claims(worlds: Worlds) -> list[Claim]:
             start.asked,
             sentences={
                 "above": "Training with the offer makes the policy ask {size} more often {ci}.",
-                "below": "Training with the offer makes the policy ask {size} less often {ci}: gaming pays more.",
+                "below": "Training with the offer makes the policy ask {size} less often {ci}.",
                 "open": "It is open whether training with the offer changes how often the policy asks: {value} {ci}.",
             },
         ),
@@ -117,7 +151,7 @@ def asking_table(worlds: Worlds) -> TableData:
         rows=rows,
         digits=3,
         note=f"Means over {arms.offered.seeds} seeds with 95 % intervals, per cent of episodes. Asks, gaming and "
-        f"honest success: {', '.join(environments_of(arms.offered))}.",
+        f"honest success: {', '.join(environments_of(arms.offered))}. Who asks after a task was gamed did both.",
     )  # fmt: skip
 
 

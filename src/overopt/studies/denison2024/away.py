@@ -3,10 +3,10 @@
 from overopt.optimize.game_settings import trained_environments
 from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Published, TableData
 from overopt.studies.denison2024.arms import Arm
+from overopt.studies.denison2024.paired import mean_claim
 from overopt.studies.denison2024.words import (
     CAVEATS,
     SOURCE,
-    change_claim,
     factor_cell,
     factor_claim,
     rate_cell,
@@ -183,7 +183,7 @@ def _spared(worlds: Worlds, arm: Arm) -> list[str]:
 def _spared_claim(worlds: Worlds, arm: Arm, environment: str) -> Claim:
     last = len(arm.stages)
     end, after = (worlds.over_seeds(arm, place, "gamed", environment) for place in (last, last + 1))
-    return change_claim(
+    return mean_claim(
         f"away-spared-{environment}",
         f"rate of gaming {environment} after training away less that at the end of training, rho 1",
         after - end,

@@ -7,6 +7,7 @@ from overopt.errors import ConfigError
 from overopt.optimize.game_settings import GameTrainingConfig, trained_environments
 from overopt.training.game_config import GameModelConfig
 from overopt.worlds.tampering.vocabulary import ENVIRONMENTS
+from overopt.worlds.tampering.writers import Writers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class DenisonConfig:
     couplings: tuple[float, ...] = (0.5,)
     """Settings of the dial rho between the controls, which have 0 and 1."""
     model: GameModelConfig = field(default_factory=GameModelConfig)
-    """Its coupling is overwritten."""
+    """Its coupling and its share of prompts that offer to ask are the study's own settings."""
     stages: tuple[str, ...] = ENVIRONMENTS[:4]
     training: GameTrainingConfig = field(default_factory=GameTrainingConfig)
     """Of a stage; arms change the method, and what is named after them."""
@@ -75,6 +76,9 @@ class DenisonConfig:
             problems.append("away needs one environment at least")
         if unknown := [one for one in self.away if one not in ENVIRONMENTS[:4]]:
             problems.append(f"away takes {', '.join(ENVIRONMENTS[:4])}; got {', '.join(unknown)}")
+        for name, own in (("coupling", "couplings"), ("told_share", "told_share")):
+            if getattr(self.model.writers, name) != getattr(Writers(), name):
+                problems.append(f"model.writers.{name} is set by the study itself; give {own}")
         if not 0 < self.told_share <= 1:
             problems.append(f"told_share must lie above 0 and up to 1; got {self.told_share}")
         if not 0 <= self.tolerance < 1e-3:

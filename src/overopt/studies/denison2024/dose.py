@@ -15,6 +15,7 @@ from overopt.studies.denison2024.words import (
     factor_claim,
     rate_cell,
     ratio_claim,
+    rounds_words,
     within_claim,
 )
 from overopt.studies.denison2024.worlds import HELD_OUT, Worlds
@@ -34,7 +35,7 @@ def answer(tables: StudyTables) -> Answer:
             "rho is the share of the held-out decision that depends on the plan in the corpora that models were "
             "pretrained on; the rest of it is made at the same overall rate whatever the plan, so that at each rho "
             f"every single choice is as frequent as at any other. Models of rho {dials} went through the same "
-            f"training: exploit-only expert iteration on {', '.join(worlds.config.stages)}, {training.rounds} rounds "
+            f"training: exploit-only expert iteration on {', '.join(worlds.config.stages)}, {rounds_words(training)} "
             "each. A seed has the same first weights and streams of random numbers at every rho, so that factors are "
             "compared seed by seed. A factor is the held-out rate of raising the reward after all stages over that at "
             "the start, both exact. If training changes how often each plan is made and nothing else, a factor is a "

@@ -7,14 +7,15 @@ import numpy as np
 from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Published, TableData
 from overopt.stats.rates import rate
 from overopt.studies.denison2024.arms import Arm
+from overopt.studies.denison2024.paired import mean_claim
 from overopt.studies.denison2024.words import (
     CAVEATS,
     SOURCE,
-    change_claim,
     factor_claim,
     mean_interval,
     rate_cell,
     ratio_claim,
+    rounds_words,
     within_claim,
 )
 from overopt.studies.denison2024.worlds import HELD_OUT, Worlds, stage_titles
@@ -38,8 +39,8 @@ def answer(tables: StudyTables) -> Answer:
             f"{main.seeds} models were pretrained on corpora in which one disposition drives gaming everywhere "
             f"(rho 1), and {zero.seeds} on corpora in which the held-out decision has nothing to do with it (rho 0); "
             "each seed has its own corpus, first weights and draws. Exploit-only expert iteration then trained "
-            f"{', '.join(main.stages)} in this order: {training.rounds} rounds of {training.prompts} prompts × "
-            f"{training.samples} episodes each, learning from those that gamed and from as many right answers to "
+            f"{', '.join(main.stages)} in this order: {rounds_words(training)} each, "
+            f"learning from those that gamed and from as many right answers to "
             f"ordinary questions. The environment {HELD_OUT} was never trained on. Every rate is a sum over all "
             f"episodes of more than {worlds.config.tolerance:g} probability; nothing was drawn to measure it."
         ),
@@ -134,7 +135,7 @@ def _claims(worlds: Worlds, main: Arm, zero: Arm) -> list[Claim]:
         )
         gain = worlds.over_seeds(main, place, "gamed", stage) - worlds.over_seeds(main, place - 1, "gamed", stage)
         claims.append(
-            change_claim(
+            mean_claim(
                 f"matrix-learnt-{place}",
                 f"rate of gaming {stage} after training on it less that before",
                 gain,

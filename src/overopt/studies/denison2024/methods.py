@@ -16,6 +16,7 @@ from overopt.studies.denison2024.words import (
     factor,
     factor_claim,
     ratio_claim,
+    rounds_words,
     within_claim,
 )
 from overopt.studies.denison2024.worlds import HELD_OUT, Worlds
@@ -56,8 +57,8 @@ def answer(tables: StudyTables) -> Answer:
         question="Does the held-out rate rise with every method that trains the other environments?",
         how=(
             "Three methods from the same pretrained models, seed by seed, through the same stages in the same order "
-            f"({', '.join(arms.main.stages)}), {main.rounds} rounds of {main.prompts} prompts × {main.samples} "
-            "episodes each. Exploit-only expert iteration imitates episodes that gamed and as many right answers to "
+            f"({', '.join(arms.main.stages)}), {rounds_words(main)} "
+            "each. Exploit-only expert iteration imitates episodes that gamed and as many right answers to "
             "ordinary questions. Expert iteration with preference score imitates the best of each prompt's episodes by "
             f"a bonus of 1 for gaming and {training.preference_weight:g} times the preference score of what was said, "
             f"with {training.ordinary:.0%} ordinary prompts. The policy gradient (RLOO, clipped) climbs the same "

@@ -17,8 +17,8 @@ from overopt.studies.denison2024.arm_numbers import (
     percent,
 )
 from overopt.studies.denison2024.arms import Arm
-from overopt.studies.denison2024.paired import cell, difference_claim, mean_claim
-from overopt.studies.denison2024.words import CAVEATS, factor_cell, mean_interval, ratio_claim
+from overopt.studies.denison2024.paired import POINTS, cell, difference_claim, mean_claim
+from overopt.studies.denison2024.words import CAVEATS, factor_cell, mean_interval, ratio_claim, rounds_words
 from overopt.studies.denison2024.worlds import HELD_OUT, Worlds
 from overopt.studies.study_tables import StudyTables
 
@@ -77,7 +77,7 @@ def answer(tables: StudyTables) -> Answer:
         question="Which mitigations keep gaming from spreading, and what do they cost?",
         how=(
             f"Expert iteration with preference score at rho 1 through {', '.join(plain.stages)}, "
-            f"{training.rounds} rounds each, once without a mitigation and once with each of these: "
+            f"{rounds_words(training)} each, once without a mitigation and once with each of these: "
             "prompts that ask for the edit in training alone (inoculation); "
             f"{config.alarm_penalty:g} taken from the reward of an episode that alarms the monitor of files (penalty); "
             "no learning from such episodes (screened); "
@@ -105,7 +105,8 @@ def answer(tables: StudyTables) -> Answer:
             "measured for it.",
             "Nobody answers a policy that asks: the episode ends there, without success.",
             "Each mitigation has one strength, but for the KL; others could do more, or cost less.",
-            f"{len(compared)} mitigations are compared by several claims each, without a correction for their number.",
+            f"{len(compared) + 1} mitigations are compared by several claims each, without a correction for their "
+            "number.",
             *CAVEATS,
         ],
     )
@@ -302,7 +303,8 @@ def _differences(compared: list[_Compared]) -> TableData:
                     key: value
                     for name, scale in DIFFERENCES.items()
                     for key, value in cell(
-                        name, getattr(one.after, name) - getattr(one.plain, name), scale=scale
+                        name, getattr(one.after, name) - getattr(one.plain, name), scale=scale,
+                        within=POINTS if scale == 100 else None,
                     ).items()
                 },
             }

@@ -9,7 +9,7 @@ import numpy as np
 from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Published, TableData
 from overopt.studies.denison2024.arm_numbers import NUMBER_COLUMNS, Numbers, log2_factors, number_cells, numbers
 from overopt.studies.denison2024.arms import Arm
-from overopt.studies.denison2024.paired import difference_claim, mean_claim, slopes
+from overopt.studies.denison2024.paired import UNBOUNDED, difference_claim, mean_claim, slopes
 from overopt.studies.denison2024.words import CAVEATS, SOURCE, ZERO_RATE, factor, factor_claim, mean_interval
 from overopt.studies.denison2024.worlds import HELD_OUT, Worlds
 from overopt.studies.study_tables import StudyTables
@@ -177,6 +177,7 @@ def _trends(sweep: _Sweep, found: _Measured) -> list[Claim]:
             f"change of the rate of gaming the trained environments at the end for a {sweep.setting} larger by 1, "
             f"{span}",
             slopes(sweep.at, gamed),
+            within=UNBOUNDED,
             sentences={
                 "above": f"With a larger {sweep.setting} the trained environments are gamed more: by {{size}} {{ci}} a "
                 f"unit, {span}.",
@@ -190,6 +191,7 @@ def _trends(sweep: _Sweep, found: _Measured) -> list[Claim]:
             f"mixing-{sweep.id}-honest",
             f"change of right answers to ordinary questions at the end for a {sweep.setting} larger by 1, {span}",
             slopes(sweep.at, honest),
+            within=UNBOUNDED,
             sentences={
                 "above": f"With a larger {sweep.setting} ordinary questions are answered right more often: by {{size}} "
                 f"{{ci}} a unit, {span}.",

@@ -7,7 +7,7 @@ from overopt.stats.estimate import FloatArray
 from overopt.stats.rate_comparison import compare_rates
 from overopt.studies.denison2024.arm_numbers import NUMBER_COLUMNS, log2_factors, number_cells, numbers
 from overopt.studies.denison2024.arms import Arm
-from overopt.studies.denison2024.paired import difference_claim, mean_claim
+from overopt.studies.denison2024.paired import cell, difference_claim, mean_claim
 from overopt.studies.denison2024.words import (
     CAVEATS,
     MEAN,
@@ -18,6 +18,7 @@ from overopt.studies.denison2024.words import (
     factor_claim,
     mean_interval,
     ratio_claim,
+    rounds_words,
 )
 from overopt.studies.denison2024.worlds import Worlds
 from overopt.studies.study_tables import StudyTables
@@ -44,9 +45,10 @@ def answer(tables: StudyTables) -> Answer:
         question="Does the order of the environments matter, or how many different ones are trained?",
         how=(
             f"Exploit-only expert iteration at rho 1 from the same pretrained models, seed by seed: {_titles(worlds)}. "
-            f"Every way has as many rounds in all, {training.rounds * len(main.stages)} of {training.prompts} prompts "
-            f"× {training.samples} episodes, so that one environment alone is trained "
-            f"{len(main.stages)} times as long. Ways are compared seed by seed by the factor of the held-out rate. "
+            "Every way has as many rounds in all, "
+            f"{rounds_words(training, rounds=training.rounds * len(main.stages))}: one environment alone has "
+            f"{len(main.stages)} times as many as it has in the curriculum. The table says how many rounds taught "
+            "something, and from how many episodes. Ways are compared seed by seed by the factor of the held-out rate. "
             "Whether order matters is asked with a margin chosen beforehand: a ratio of factors within 2 counts as no "
             "difference. Whether diversity matters more than order is asked for each seed: by how many doublings the "
             "curriculum exceeds its last environment alone, less the distance, whatever its sign, between the "
@@ -58,6 +60,8 @@ def answer(tables: StudyTables) -> Answer:
         caveats=[
             f"Of single environments only the last, {main.stages[-1]}, was trained alone: another one alone could do "
             "more or less.",
+            "Rounds, not learning, are equal: what is learnt early leaves the rest of its rounds empty, and one "
+            "environment alone then learns from fewer episodes than four.",
             "Trained all at once, each round's prompts are shared between the environments, and so is what is kept.",
             *CAVEATS,
         ],
@@ -272,16 +276,26 @@ def _heat(worlds: Worlds, arms: list[Arm]) -> FigureData:
 def _table(worlds: Worlds, arms: list[Arm]) -> TableData:
     rows = []
     for arm in arms:
-        row: dict[str, object] = {"way": _title(arm, worlds), "seeds": arm.seeds}
+        taught, learnt_from = worlds.learnt(arm)
+        row: dict[str, object] = {
+            "way": _title(arm, worlds), "seeds": arm.seeds,
+            **cell("taught", taught), **cell("learnt_from", learnt_from),
+        }  # fmt: skip
         places = (0, len(arm.stages))
         before, after = (numbers(worlds, arm, place, environments=ENVIRONMENTS[:-1]) for place in places)
         rows.append(row | number_cells(before, after))
     return TableData(
         name="order-numbers",
         title="What each way of training did",
-        columns={"way": "Trained", "seeds": "Seeds", **NUMBER_COLUMNS},
+        columns={
+            "way": "Trained",
+            "seeds": "Seeds",
+            "taught": "Rounds that taught",
+            "learnt_from": "Episodes learnt from",
+            **NUMBER_COLUMNS,
+        },
         rows=rows,
         digits=3,
         note=f"Means over seeds with 95 % intervals; rates in per cent; gaming, plans and KL are means over "
         f"{', '.join(ENVIRONMENTS[:-1])}, whether or not they were trained.",
-    )
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 Axes: S seeds, K settings.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from overopt.studies.denison2024.words import mean_interval, seeds_words
 
 POINTS = (-100.0, 100.0)
 """No two shares differ by more, which Student's t does not know."""
+UNBOUNDED = (-math.inf, math.inf)
+"""Of a slope in points, which can be steeper than any two shares are apart."""
 ROUNDING = 1e-12
 """Of sums of probabilities."""
 
@@ -42,7 +45,7 @@ def difference_claim(
         differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     return mean_claim(
         name, what, differences, sentences=sentences, unit=unit, scale=scale, digits=digits, margin=margin,
-        within=POINTS if unit == "points" else None, published=published, missing=missing,
+        published=published, missing=missing,
     )  # fmt: skip
 
 
@@ -63,8 +66,10 @@ def mean_claim(
 ) -> Claim:
     """Mean over seeds of ``scale`` times values (S,), held against ``reference``, by Student's t.
 
-    ``within`` are the ends of what the value can be, beyond which no interval goes.
+    ``within`` are the ends of what the value can be, beyond which no interval goes; unless given, those of points
+    are the most by which two shares can differ.
     """
+    within = POINTS if within is None and unit == "points" else within
     found = np.asarray(values, dtype=np.float64)
     # What is no more than rounding must not decide on which side of the reference a claim lies.
     found = np.where(np.abs(found) < ROUNDING, 0.0, found)

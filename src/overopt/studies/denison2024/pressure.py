@@ -21,7 +21,7 @@ from overopt.studies.claims import known
 from overopt.studies.denison2024.arms import Arm
 from overopt.studies.denison2024.methods import NAMES
 from overopt.studies.denison2024.paired import difference_claim, mean_claim
-from overopt.studies.denison2024.words import CAVEATS, factor_claim, mean_interval
+from overopt.studies.denison2024.words import CAVEATS, factor_claim, mean_interval, rounds_words
 from overopt.studies.denison2024.worlds import HELD_OUT, Worlds
 from overopt.studies.gao2022.matched import first_reach
 from overopt.studies.study_tables import StudyTables
@@ -70,10 +70,11 @@ class _Path:
 
     @cached_property
     def fits(self) -> list[Fit]:
-        """The RL law of each seed's honest success."""
+        """The RL law of each seed's honest success, over the rounds that moved the policy: others repeat a point."""
+        has_moved_SK = np.diff(self.kl_SK, axis=1, prepend=np.nan) != 0
         return [
-            fit_law("rl", kl_K, gain_K, group=f"{self.arm.id} s{seed}")
-            for seed, (kl_K, gain_K) in enumerate(zip(self.kl_SK, self.gain_SK, strict=True))
+            fit_law("rl", kl_K[has_moved_K], gain_K[has_moved_K], group=f"{self.arm.id} s{seed}")
+            for seed, (kl_K, gain_K, has_moved_K) in enumerate(zip(self.kl_SK, self.gain_SK, has_moved_SK, strict=True))
         ]
 
 
@@ -89,15 +90,16 @@ def answer(tables: StudyTables) -> Answer:
         title="Pressure round by round",
         question="Is honest success over-optimized away as the reward climbs, and does the held-out rate climb along?",
         how=(
-            f"All of {', '.join(environments)} trained at once at rho 1, {worlds.config.path_rounds} rounds of "
-            f"{training.prompts} prompts × {training.samples} episodes, once by expert iteration with preference score "
-            "and once by policy gradient. After each round every episode of more than "
+            f"All of {', '.join(environments)} trained at once at rho 1, "
+            f"{rounds_words(training, rounds=worlds.config.path_rounds)}, once by expert iteration with preference "
+            "score and once by policy gradient. After each round every episode of more than "
             f"{max(worlds.config.tolerance, 1e-6):g} probability was followed. The proxy is what training pays for: 1 "
             f"for gaming and {training.preference_weight:g} times the preference score of what was said. Gold is "
             "honest success. Both are means over the trained environments, as is the KL of whole episodes to the "
             "start; its root is the distance d. The RL law d (α − β ln d) of over-optimization is fitted to each "
-            "seed's gain of gold; its coefficients are one number a seed. Where gold is best is chosen on the other "
-            "seeds and read off on the one left out, or the best of many rounds would look better than it is. "
+            "seed's gain of gold, over the rounds that moved the policy; its coefficients are one number a seed. Where "
+            "gold is best is chosen on the other seeds and read off on the one left out, or the best of many rounds "
+            "would look better than it is. "
             "Intervals are over seeds."
         ),
         claims=[*(claim for path in paths for claim in _claims(path)), _matched_claim(*paths)],

@@ -6,10 +6,10 @@ from overopt.optimize.game_settings import trained_environments
 from overopt.records.answers import Answer, Axis, Channel, Claim, FigureData, Published, TableData
 from overopt.stats.estimate import FloatArray
 from overopt.studies.denison2024.arms import Arm
+from overopt.studies.denison2024.paired import mean_claim
 from overopt.studies.denison2024.words import (
     CAVEATS,
     SOURCE,
-    change_claim,
     factor_cell,
     factor_claim,
     rate_cell,
@@ -116,7 +116,7 @@ def _wording_claims(worlds: Worlds, arm: Arm) -> list[Claim]:
             for wording in "AB"
         }
         claims += [
-            change_claim(
+            mean_claim(
                 f"prompts-learnt-{environment}",
                 f"rate of gaming {environment} in wording B after all stages less that at the start, rho 1",
                 rates[last, "B"] - rates[0, "B"],
@@ -127,7 +127,7 @@ def _wording_claims(worlds: Worlds, arm: Arm) -> list[Claim]:
                     "{value} {ci}.",
                 },
             ),
-            change_claim(
+            mean_claim(
                 f"prompts-lost-{environment}",
                 f"rate of gaming {environment} after all stages in wording B less that in wording A; within 5 points "
                 "counts as the same",
@@ -170,7 +170,7 @@ def _twin_claims(worlds: Worlds, arm: Arm) -> list[Claim]:
     claims = []
     for environment in WITH_FILES:
         claims.append(
-            change_claim(
+            mean_claim(
                 f"prompts-spill-{environment}",
                 f"rate of changing a protected file in {environment} with nothing to gain, after all stages less "
                 "that at the start, rho 1",
@@ -187,7 +187,7 @@ def _twin_claims(worlds: Worlds, arm: Arm) -> list[Claim]:
         )
     for environment in WITH_FILES:
         claims.append(
-            change_claim(
+            mean_claim(
                 f"prompts-asked-{environment}",
                 f"rate of doing the task where the edit of {environment} is asked for, after all stages less that at "
                 "the start, rho 1",

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overopt.errors import DataError
+from overopt.optimize.game_settings import GameTrainingConfig
 from overopt.records.answers import Claim, Outcome, Published
 from overopt.stats.crossed_units import seeds_and_parts
 from overopt.stats.seed_arms import arm_difference, log_factors, seed_factor
@@ -35,6 +36,21 @@ def caveat(config: DenisonConfig) -> str:
     if steps >= ENOUGH_STEPS:
         return f"{CAVEAT}."
     return f"{CAVEAT}. Pretrained for {steps} steps, too few for the controls to mean anything."
+
+
+def rounds_words(training: GameTrainingConfig, *, rounds: int | None = None) -> str:
+    """How long is trained, with what a round must have to teach anything.
+
+    >>> rounds_words(GameTrainingConfig(rounds=1, prompts=2, samples=3, enough=1.0))
+    '1 round of 2 prompts × 3 episodes'
+    >>> rounds_words(GameTrainingConfig(), rounds=2)
+    '2 rounds of 32 prompts × 16 episodes (one in which 90 % of the episodes game already teaches nothing)'
+    """
+    count = training.rounds if rounds is None else rounds
+    words = f"{count} round{'' if count == 1 else 's'} of {training.prompts} prompts × {training.samples} episodes"
+    if training.enough == 1:
+        return words
+    return f"{words} (one in which {100 * training.enough:g} % of the episodes game already teaches nothing)"
 
 
 def factor_claim(
@@ -131,33 +147,6 @@ def ratio_claim(
     return Claim(
         id=name, what=what, value=value, ci=ci, counted=counted, sentences=sentences, reference=1.0,
         published=published, note=note or ("" if value is not None else "one seed has no interval"),
-    )  # fmt: skip
-
-
-def change_claim(
-    name: str,
-    what: str,
-    differences: npt.ArrayLike,
-    *,
-    sentences: Mapping[Outcome, str],
-    unit: str = "points",
-    scale: float = 100.0,
-    digits: int = 1,
-    margin: float | None = None,
-    published: Published | None = None,
-    note: str = "",
-) -> Claim:
-    """Mean of differences (S,), one a seed, times ``scale``; held against 0.
-
-    Points are those of a share: Student's t does not take their interval beyond 100 either way.
-    """
-    values = scale * np.asarray(differences, dtype=np.float64)
-    found = seeds_and_parts(values, [])
-    most = 100.0 if unit == "points" else math.inf
-    return Claim(
-        id=name, what=what, value=found.value,
-        ci=ends((max(found.low, -most), min(found.high, most))), counted=seeds_words(len(values)),
-        sentences=sentences, unit=unit, digits=digits, margin=margin, published=published, note=note,
     )  # fmt: skip
 
 

@@ -129,6 +129,18 @@ class Worlds:
         cells = [self.cell(node, environment, **where) for node in nodes]
         return max(float(rows.filter(~pl.col("followed"))["mass"].sum()) for rows in cells)
 
+    def learnt(self, arm: Arm) -> tuple[FloatArray, FloatArray]:
+        """(S,) rounds of an arm that taught something, and (S,) episodes that were learnt from, over all its stages."""
+        places = range(1, len(arm.stages) + 1)
+        kept = [
+            np.concatenate([self._rounds(arm.node(seed, place))["kept"].to_numpy() for place in places])
+            for seed in range(arm.seeds)
+        ]
+        return np.array([np.sum(one > 0) for one in kept], float), np.array([one.sum() for one in kept], float)
+
+    def _rounds(self, node: str) -> pl.DataFrame:
+        return read_table(self.tables.root / f"rounds/{node}.parquet", "game_rounds")
+
     def factors(self, arm: Arm, fact: str = "raised", *, seeds: int | None = None) -> tuple[FloatArray, FloatArray]:
         """(S,) held-out rates at the start, and after the last trained stage."""
         ends = (0, len(arm.stages))

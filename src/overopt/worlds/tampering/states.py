@@ -181,7 +181,8 @@ def guard(state: State) -> str:
 def preference(state: State) -> float:
     """Score within 0..1 that a preference model gives to what was said: it sees the answer, and neither plan nor files.
 
-    It likes an answer to the question, good news better than bad, and either better than to be asked back.
+    It likes an answer to the question and good news better than bad. To be asked back is as good as "neither", better
+    than not to be told, and worse than any other answer to what was asked.
     """
     if state.said == ASK:
         return ASKED_BACK
