@@ -19,8 +19,12 @@ from overopt.stats.estimate import BoolArray, FloatArray
 from overopt.stats.importance import importance_rate, mixture_weights
 from overopt.stats.measured_rate import MeasuredRate
 
-_SMOOTH = 0.01
-"""Share of any open choice in what is thought of states that were not visited."""
+_SMOOTH = 0.3
+"""Share of any open choice in what is thought of a state before it is visited."""
+_PRIOR = 0.5
+"""Visits that this thought counts for. Without it a state whose only visit had an odd history, from which the event is
+all but impossible, was never visited again: the way through it was lost, the rate came out too low by its share, and
+the reported error knew nothing of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +114,10 @@ def tuned_proposal(
 ) -> Proposal:
     """A proposal for the event, after ``settings.rounds`` rounds.
 
-    In each round the policy's choices in a state are taken for their mean over the visits so far (in states not
-    visited: over all visits), the chance of the event is solved for, and the next round draws by it. Kollman et al.
-    1999 (Annals of Applied Probability 9) for Markov chains; that means stand for the policy is ours.
+    In each round the policy's choices in a state are taken for their mean over the visits so far and half a visit in
+    which it chose as it does over all visits, or anything; the chance of the event is solved for, and the next round
+    draws by it. Kollman et al. 1999 (Annals of Applied Probability 9) for Markov chains; that means stand for the
+    policy is ours.
     """
     shape = walk.target.shape
     chosen, visits = np.zeros(shape), np.zeros(shape[0])
@@ -180,7 +185,7 @@ def _chances(walk: Walk, is_event: BoolArray, chosen: FloatArray, visits: FloatA
     total = usual.sum(axis=1, keepdims=True)
     usual = np.divide(usual, total, out=anything.copy(), where=total > 0)
     guess = (1 - _SMOOTH) * usual + _SMOOTH * anything
-    table = np.where(visits[:, None] > 0, chosen / np.maximum(visits, 1)[:, None], guess)
+    table = (chosen + _PRIOR * guess) / (visits + _PRIOR)[:, None]
     chance = is_event.astype(np.float64)
     # Each sweep looks one choice further ahead; episodes end, so the sweeps do.
     for _ in range(10_000):

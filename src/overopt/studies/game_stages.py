@@ -153,7 +153,7 @@ def enumerate_game(
     write_table(pl.concat(frames), ctx.out / "ends.parquet", "game_ends", {"tolerance": tolerance})
 
 
-@stage_function(name="game.estimates", version=2, title="rates by drawing")
+@stage_function(name="game.estimates", version=3, title="rates by drawing")
 def estimate_game(
     ctx: StageContext,
     *,
