@@ -4,14 +4,17 @@ import gc
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 
+Side = TypeVar("Side", bound=Hashable)
 
-def alternate(sides: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, float]:
+
+def alternate(sides: Mapping[Side, Callable[[], float]], *, rounds: int) -> dict[Side, float]:
     """Median of what each side returns, run one after the other in each round, after one round that does not count."""
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    found: dict[Side, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, side in sides.items():
             gc.collect()

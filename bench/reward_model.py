@@ -94,27 +94,26 @@ def peers(rounds: int) -> None:
 
 
 def text_terms(width: int, rounds: int) -> None:
-    """Both sides with each text term, and TRL without one."""
+    """Both sides with each text term; all take turns, so that a slow minute hits all of them."""
     prompts, chosen, rejected, tokens = pairs(110)
     texts = (prompts, chosen, rejected)
     losses: dict[str, TextLoss | None] = {"Bradley-Terry": None}
     losses |= {name: text for name, changes in TERMS.items() if isinstance(text := changes.get("text"), TextLoss)}
-    rows = []
-    for name, text in losses.items():
-        found = alternate(
-            {
-                "ours": lambda text=text: rate(lambda: ours(width, 64, *texts, **({"text": text} if text else {}))),
-                "trl": lambda text=text: rate(lambda: trl(width, 64, *texts, text=text)),
-                "plain": lambda: rate(lambda: trl(width, 64, *texts)),
-            },
-            rounds=rounds,
+    sides = {
+        (who, name): lambda side=side, text=text: rate(
+            lambda: side(width, 64, *texts, **({"text": text} if text else {}))
         )
-        rows.append(
-            [
-                name, found["ours"], found["trl"], f"{found['ours'] / found['trl']:.1f}×",
-                f"{found['ours'] / found['plain']:.1f}×",
-            ]
-        )  # fmt: skip
+        for name, text in losses.items()
+        for who, side in (("ours", ours), ("TRL", trl))
+    }
+    found = alternate(sides, rounds=rounds)
+    rows = [
+        [
+            name, found["ours", name], found["TRL", name], f"{found['ours', name] / found['TRL', name]:.1f}×",
+            f"{found['ours', name] / found['TRL', 'Bradley-Terry']:.1f}×",
+        ]
+        for name in losses
+    ]  # fmt: skip
     print(f"\nchitchat-w{width}, batches of 64 pairs, {tokens:.0f} tokens a text\n")
     print(table(("loss", "ours pairs/s", "TRL pairs/s", "ratio", "of TRL without a text term"), rows))
 
