@@ -4,8 +4,8 @@
 
 Prints each seed's rates by stage, then a table: counting beside enumeration in every cell (A5), the factor of the
 held-out rate at rho = 1 and rho = 0 over seeds (A6, A7), the time of both (A8), a rare rate weighted (A9), forced plans
-(A10), training away (A11). Seeds begin at 1: seed 0 was looked at when the settings were first chosen. What is finished is not
-done again, and the time is that of the call that did it.
+(A10), training away (A11). Seeds begin at 1: seed 0 was looked at when the settings were first chosen. What is finished
+is not done again, and the time is that of the call that did it.
 """
 
 import argparse

@@ -190,6 +190,10 @@ def test_a_page_of_a_question_holds_all_of_its_answer(site: Path) -> None:
         assert links.get("prev") == (f"{names[index - 1]}.html" if index else None)
         assert links.get("next") == (f"{names[index + 1]}.html" if index + 1 < len(names) else None)
         assert len([1 for tag, _ in page.elements if tag == "svg"]) == 2 * len(question["figures"])
+        # Long lists of findings are jumped over.
+        jumps = [attributes["href"] for tag, attributes in page.elements if attributes.get("href", "").startswith("#")]
+        parts = [part for part in ("figures", "tables", "texts") if question[part]]
+        assert [jump for jump in jumps if jump != "#found"] == [*(f"#{part}" for part in parts), "#how"]
 
 
 def test_the_front_page_shows_each_question_once(site: Path) -> None:

@@ -7,7 +7,7 @@ from overopt.stats.estimate import FloatArray
 from overopt.stats.rate_comparison import compare_rates
 from overopt.studies.denison2024.arm_numbers import NUMBER_COLUMNS, log2_factors, number_cells, numbers
 from overopt.studies.denison2024.arms import Arm
-from overopt.studies.denison2024.paired import cell, difference_claim, mean_claim
+from overopt.studies.denison2024.paired import difference_claim, mean_claim
 from overopt.studies.denison2024.words import (
     CAVEATS,
     MEAN,
@@ -279,7 +279,8 @@ def _table(worlds: Worlds, arms: list[Arm]) -> TableData:
         taught, learnt_from = worlds.learnt(arm)
         row: dict[str, object] = {
             "way": _title(arm, worlds), "seeds": arm.seeds,
-            **cell("taught", taught), **cell("learnt_from", learnt_from),
+            "taught": f"{taught.sum():.0f} of {arm.seeds * len(arm.stages) * arm.training.rounds}",
+            "learnt_from": round(learnt_from.mean()),
         }  # fmt: skip
         places = (0, len(arm.stages))
         before, after = (numbers(worlds, arm, place, environments=ENVIRONMENTS[:-1]) for place in places)
@@ -290,8 +291,8 @@ def _table(worlds: Worlds, arms: list[Arm]) -> TableData:
         columns={
             "way": "Trained",
             "seeds": "Seeds",
-            "taught": "Rounds that taught",
-            "learnt_from": "Episodes learnt from",
+            "taught": "Rounds that taught, all seeds",
+            "learnt_from": "Episodes learnt from, a seed",
             **NUMBER_COLUMNS,
         },
         rows=rows,
