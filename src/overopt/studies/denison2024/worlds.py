@@ -26,7 +26,7 @@ HELD_OUT = ENVIRONMENTS[-1]
 
 
 class Where(TypedDict, total=False):
-    """Which scenarios of an environment; what is left out is as in training, and ``AS_TRAINED`` says how that is."""
+    """Which scenarios of an environment; what is left out is as ``USUAL`` has it."""
 
     twin: str
     wording: str
@@ -35,7 +35,7 @@ class Where(TypedDict, total=False):
     told: str
 
 
-AS_TRAINED = Where(twin="gameable", wording="A", forced="", told="")
+USUAL = Where(twin="gameable", wording="A", forced="", told="")
 
 
 class Worlds:
@@ -65,8 +65,8 @@ class Worlds:
         """
         if node not in self._cells:
             ends = read_table(self.tables.root / f"ends/{node}.parquet", "game_ends")
-            self._cells[node] = ends.partition_by("environment", *AS_TRAINED, as_dict=True)
-        place: Where = {**AS_TRAINED, **where}
+            self._cells[node] = ends.partition_by("environment", *USUAL, as_dict=True)
+        place: Where = {**USUAL, **where}
         found = self._cells[node].get((environment, *place.values()))
         if found is None:
             words = [environment, place["twin"], f"wording {place['wording']}", place["forced"], place["told"]]
